@@ -1,0 +1,1 @@
+"""The datapaths under test, one a file; the file name is the registration."""

@@ -1,0 +1,1 @@
+"""Proxy configuration, built once for every datapath that uses that proxy."""

@@ -1,0 +1,153 @@
+"""What the stored trials of one run say: numbers only, computed from the trials and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One arm under one load, all its valid windows pooled. Seconds; `response_*` from schedule, `service_*` from send."""
+
+    scenario: str
+    load: str  # name of the block, e.g. `slices-5000`
+    rate_per_s: float
+    connections: int
+    service_time_s: float
+    arm: str
+    datapath: str
+    deployments: int
+    windows: int
+    windows_void: int  # left out by a gate
+    requests: int
+    achieved: float  # answered in time / offered
+    outcomes: dict[str, int]
+    response_p50_s: float
+    response_mean_s: float
+    response_p90_s: float
+    response_p99_s: float
+    response_p999_s: float | None  # None below 100,000 requests
+    service_p50_s: float
+    lag_p50_s: float
+    lag_p99_s: float
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One arm against the baseline `none` under one load. `verdict` is one of the fixed words of `lab.stats`."""
+
+    scenario: str
+    load: str
+    rate_per_s: float
+    service_time_s: float
+    arm: str
+    base: str
+    metric: str  # p50, mean, p99
+    ratio: Estimate  # arm / base, Hodges-Lehmann of per-round log-ratios
+    geometric_ratio: Estimate
+    difference_s: Estimate  # arm - base
+    deployments: int
+    rounds: int
+    wilcoxon_p: float
+    holm_p: float
+    noise_floor: float  # half width of the A/A interval for the same load and metric, as a ratio - 1
+    detectable: float  # minimum detectable effect, as a ratio - 1
+    verdict: str
+    because: str
+    rounds_ratio: tuple[tuple[int, int, float], ...]  # (deployment, round, ratio): every round, for pictures
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """How far one arm got up the ladder."""
+
+    scenario: str
+    arm: str
+    datapath: str
+    kept_per_s: float | None  # highest rate kept in every deployment
+    saturated_per_s: float | None  # lowest rate not kept; None: kept all
+    steps: tuple[tuple[float, float, float, float, bool], ...]  # (rate, achieved/offered, response p50 s, p99 s, kept)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """CPU seconds per request of one arm under one load, by part (app, datapath, load, kernel) and by kind (user, system)."""
+
+    scenario: str
+    load: str
+    rate_per_s: float
+    arm: str
+    requests: int
+    per_request_s: dict[str, Estimate]  # keys `app.user`, `app.system`, `datapath.user`, …, `kernel`, `bpf`, `total`
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes held by one arm, by part, mean over deployments; processes in `processes`."""
+
+    scenario: str
+    load: str
+    arm: str
+    part: str
+    processes: int
+    pss_bytes: float
+    private_bytes: float
+    rss_bytes: float
+    bpf_bytes: float
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """Sockets on the path of one arm: what was counted in every namespace against the arm's formula."""
+
+    scenario: str
+    load: str
+    arm: str
+    datapath: str
+    connections: int  # of the application
+    hops: dict[str, float]  # `place/process` -> sockets
+    observed_per_connection: float  # TCP connections on the path / connections of the application
+    expected_per_connection: int
+    memory_bytes_per_connection: float  # socket memory on all hops / connections of the application
+    traced_per_connection: float | None  # the BPF tracepoint's own count, where it ran
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """The accounting proof: what an observer counted against what the engine put on the wire, summed over all blocks."""
+
+    scenario: str
+    arm: str
+    observer: str
+    sent: int
+    seen: int
+    not_understood: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything the claims and the report are made from."""
+
+    run: str
+    profile: str
+    origin: str
+    latencies: tuple[Latency, ...]
+    contrasts: tuple[Contrast, ...]
+    capacities: tuple[Capacity, ...]
+    costs: tuple[Cost, ...]
+    memories: tuple[Memory, ...]
+    sockets: tuple[Sockets, ...]
+    accounting: tuple[Accounting, ...]
+    referee: dict[str, float]  # engine's service time against the kernel's clock: keys like `none.5000.p50_difference_s`
+    host: dict[str, float]  # steal share, worst window, pressure
+    gates: dict[str, dict[str, int]]  # gate -> {passed, failed}
+    warnings: tuple[str, ...]  # in words: what limits these results, and what to do about it
