@@ -6,7 +6,7 @@ What a gate reads, beside the raw requests (columns of `lab.record`'s raw table;
 |---|---|---|---|---|
 | engine | load | any | `on_wire_requests` | requests put on the wire in the block, warm-ups included |
 | engine | load | any | `connects`, `reconnects` | connections opened before the start; opened again after it |
-| datapath | datapath | observer | `seen_requests`, `not_understood_requests` | what that observer counted in the block |
+| datapath | datapath | observer | `seen_requests`, `not_understood_requests` | what it counted in the block |
 | datapath | datapath | `formula` | `connections_per_connection` | connections the arm makes of one of the application |
 | cpu | load | any | `cpu_user_s`, `cpu_system_s` | the engine's CPU time, per window or (-1) for the block |
 | host | host | any | `steal_share` | share of all cores' time taken by the hypervisor, per window |
@@ -26,6 +26,7 @@ from lab.record import OUTCOMES, Block, BlockKind, Feature, Finding, Outcome, Re
 Requests = npt.NDArray[Any]  # structured: one row a request
 Floats = npt.NDArray[np.float64]
 
+BASELINE = "none"  # the arm without a mesh, against which every other is compared
 LEAST_ACHIEVED = 0.999
 MOST_LAG_S = 0.001
 MOST_LAG_OF_P99 = 0.1
@@ -43,7 +44,7 @@ LABELS = frozenset({"steal"})
 def judge(
     block: Block, arm: str, requests: Requests, readings: Iterable[Reading], features: Iterable[Feature] = ()
 ) -> tuple[Finding, ...]:
-    """Every gate that applies to `arm` in `block`. `requests` are that block's; `readings` may hold other blocks and arms.
+    """Every gate that applies to `arm` in `block`. `requests` are that block's; `readings` may hold more.
 
     A reading that a gate needs and does not find fails the gate: silence is never a pass.
     """
@@ -78,8 +79,8 @@ def overloaded(findings: Iterable[Finding], block: str) -> bool:
 
 
 def parity(features: Iterable[Feature], asked: Iterable[Feature], datapath: str) -> Finding:
-    """Has the datapath every feature that makes it comparable? The baseline `none` is excused: it is what they cost against."""
-    missing = sorted(set(asked) - set(features)) if datapath != "none" else []
+    """Has the datapath every feature that makes it comparable? The baseline is excused: they are measured against it."""
+    missing = sorted(set(asked) - set(features)) if datapath != BASELINE else []
     detail = f"{datapath} lacks {', '.join(missing)}" if missing else "features are as asked"
     return Finding("parity", "", not missing, detail)
 
@@ -98,21 +99,21 @@ def judged(block: Block, requests: Requests) -> npt.NDArray[np.bool_]:
 
 def response_s(requests: Requests) -> Floats:
     """Answer complete minus scheduled: the headline. Only for answered requests."""
-    return (requests["done_ns"] - requests["scheduled_ns"]) / 1e9
+    return np.asarray((requests["done_ns"] - requests["scheduled_ns"]) / 1e9)
 
 
 def own_lag_s(requests: Requests) -> Floats:
     """How late the engine itself was: sent minus the moment it could have sent, for every request sent.
 
-    That moment is the schedule or, where every connection was busy, the end of the answer before on the connection it got: waiting
-    for a connection is the datapath's doing (it is part of the response time), not the engine's.
+    That moment is the schedule or, where every connection was busy, the end of the answer before on the connection
+    it got: waiting for a connection is the datapath's doing (it is part of the response time), not the engine's.
     """
     sent = requests[requests["sent_ns"] >= 0]
     sent = sent[np.lexsort((sent["sent_ns"], sent["connection"]))]
     free = np.full(len(sent), -1, dtype=np.int64)
     same = sent["connection"][1:] == sent["connection"][:-1]
     free[1:] = np.where(same, sent["done_ns"][:-1], -1)
-    return (sent["sent_ns"] - np.maximum(sent["scheduled_ns"], free)) / 1e9
+    return np.asarray((sent["sent_ns"] - np.maximum(sent["scheduled_ns"], free)) / 1e9)
 
 
 def stolen(block: Block, readings: Iterable[Reading]) -> frozenset[int]:
@@ -123,7 +124,7 @@ def stolen(block: Block, readings: Iterable[Reading]) -> frozenset[int]:
 
 
 def _achieved(block: Block, arm: str, requests: Requests, excused: frozenset[int]) -> Finding:
-    """Answered before its window and guard were over, of those offered; windows that the hypervisor took are excused."""
+    """Answered before its window and guard were over; windows that the hypervisor took are excused."""
     windows = block.only(arm)
     judged_windows = [w.index for w in windows if w.index not in excused]
     if len(judged_windows) * 2 < len(windows):
@@ -181,7 +182,7 @@ def _connections(block: Block, readings: Sequence[Reading]) -> Finding:
 
 
 def _generator(block: Block, arm: str, readings: Sequence[Reading]) -> Iterator[Finding]:
-    """The engine's share of its core while it was its turn. A spinning engine takes all of it on purpose: not judged."""
+    """The engine's share of its core while it was its turn. A spinning engine takes all of it on purpose."""
     user, system = (_total(readings, "cpu", f"cpu_{kind}_s", part="load") for kind in ("user", "system"))
     if block.load.spin or (block.kind is not BlockKind.COST and user is None):
         return
@@ -198,8 +199,9 @@ def _steal(block: Block, arm: str, readings: Sequence[Reading]) -> Iterator[Find
     shares = [r.value for r in readings if r.metric == "steal_share" and r.window in mine]
     if shares:
         over = sum(s > MOST_STEAL for s in shares)
-        detail = f"the hypervisor took more than {MOST_STEAL:.0%} in {over} of {len(shares)} windows, {max(shares):.1%} at most"
-        yield Finding("steal", block.name, over == 0, detail, max(shares), MOST_STEAL)
+        worst = max(shares)
+        detail = f"the hypervisor took over {MOST_STEAL:.0%} in {over} of {len(shares)} windows, {worst:.1%} at most"
+        yield Finding("steal", block.name, over == 0, detail, worst, MOST_STEAL)
 
 
 def _accounting(block: Block, readings: Sequence[Reading], features: frozenset[Feature]) -> Iterator[Finding]:
