@@ -1,0 +1,190 @@
+"""From questions to a fixed order of work: scenario → trials (deployments) → blocks → windows, all from one seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from lab.record import Arm, Arrivals, Block, BlockKind, Load, Mistake, Placement, Profile, Scenario, Trial, Window
+from lab.scenario import Options, find_profile, find_scenario, narrow, scenario_names
+
+__all__ = ["Plan", "find_scenario", "plan", "scenario_names"]
+
+SCHEMA = 1
+BASE = "none"
+AGAIN = "none_again"  # the second arm of the datapath `none`: what differs between the two is noise
+DEPLOYMENT_S = 12.0  # allowance per trial: place pods, start proxies and agents, wait until ready, remove
+BLOCK_S = 1.5  # allowance per block: start the engines, open and warm connections, read meters
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, resolved to the last window. `scenarios` are as asked in their files, `asked` are the options given."""
+
+    schema: int
+    run: str
+    created: str  # ISO 8601, UTC
+    command: str
+    profile: str
+    cluster: str
+    overlay: bool  # pods' traffic between nodes goes over VXLAN
+    cpus: str  # `shared`: any core; `per_node`: each node has its own
+    seed: int
+    scenarios: tuple[Scenario, ...]
+    trials: tuple[Trial, ...]
+    asked: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """How long the run will take: its blocks, and the allowances DEPLOYMENT_S and BLOCK_S."""
+        blocks = [block for trial in self.trials for block in trial.blocks]
+        return sum(b.duration_s + BLOCK_S for b in blocks) + DEPLOYMENT_S * len(self.trials)
+
+    def trial(self, name: str) -> Trial:
+        """The trial of that name."""
+        found = [t for t in self.trials if t.name == name]
+        if not found:
+            raise Mistake(f"no trial {name!r} in run {self.run}; there are {', '.join(t.name for t in self.trials)}")
+        return found[0]
+
+
+def plan(  # noqa: PLR0913 - each is one option of the command line
+    scenarios: Sequence[Scenario],
+    profile: str,
+    *,
+    seed: int,
+    run: str | None = None,
+    created: str | None = None,
+    command: str = "",
+    cluster: str = "local",
+    overlay: bool = False,
+    cpus: str = "shared",
+    datapaths: Sequence[str] | None = None,
+    rate: float | None = None,
+    connections: int | None = None,
+    placement: Placement | None = None,
+    duration_s: float | None = None,
+    deployments: int | None = None,
+) -> Plan:
+    """The plan of one run. Equal arguments give equal plans; `created` and `run` come from the clock when not given.
+
+    The options from `datapaths` on are those of `lab.scenario.Options`. `Mistake` for what is unknown or out of range.
+    """
+    created = created or datetime.now(UTC).isoformat(timespec="seconds")
+    options = Options(datapaths, rate, connections, placement, duration_s, deployments)
+    return Plan(
+        schema=SCHEMA,
+        run=run or f"{''.join(c for c in created[:19] if c.isdigit())}-{profile}",
+        created=created,
+        command=command,
+        profile=profile,
+        cluster=cluster,
+        overlay=overlay,
+        cpus=cpus,
+        seed=seed,
+        scenarios=tuple(scenarios),
+        trials=tuple(t for s in _distinct(scenarios) for t in _trials(s, find_profile(s, profile), seed, options)),
+        asked=options.given(),
+    )
+
+
+def _distinct(scenarios: Sequence[Scenario]) -> Sequence[Scenario]:
+    names = [s.name for s in scenarios]
+    if not names or len(set(names)) < len(names):
+        raise Mistake(f"scenarios={','.join(names)}; name at least one, and each once")
+    return scenarios
+
+
+def _trials(scenario: Scenario, asked: Profile, seed: int, options: Options) -> Iterable[Trial]:
+    profile = narrow(asked, options)
+    arms = _arms(scenario, profile, options.datapaths)
+    start = _dice(seed, scenario.name).sample(range(len(arms)), len(arms))
+    for deployment in range(1, profile.deployments + 1):
+        dice = _dice(seed, scenario.name, deployment)
+        yield Trial(
+            name=f"{scenario.name}-d{deployment}",
+            scenario=scenario.name,
+            deployment=deployment,
+            seed=dice.getrandbits(31),
+            arms=arms,
+            pairs=tuple(start[(slot + deployment) % len(arms)] for slot in range(len(arms))),  # a Latin square's row
+            placement=options.placement or scenario.placement,
+            blocks=_blocks(profile, arms, dice, options),
+        )
+
+
+def _dice(*seeds: object) -> random.Random:
+    """Chance that anybody can roll again: the same seeds give the same numbers on every machine."""
+    return random.Random("/".join(map(str, seeds)))  # noqa: S311 - an order of trials is no secret
+
+
+def _arms(scenario: Scenario, profile: Profile, datapaths: Sequence[str] | None) -> tuple[Arm, ...]:
+    names = tuple(scenario.datapaths if datapaths is None else datapaths)
+    if not names or len(set(names)) < len(names):
+        raise Mistake(f"datapaths={','.join(names)}; name at least one, and each once")
+    if not profile.compare:
+        return tuple(Arm(name, name) for name in names)
+    if BASE not in names:
+        raise Mistake(f"datapaths={','.join(names)}; scenario {scenario.name} compares with {BASE}: add it to the list")
+    return (*(Arm(name, name) for name in names), Arm(AGAIN, BASE))
+
+
+def _blocks(profile: Profile, arms: Sequence[Arm], dice: random.Random, options: Options) -> tuple[Block, ...]:
+    """In the order they run: can arms keep up, is the engine right, how do arms compare, what do they cost and hold?"""
+    base = next(iter((*profile.compare, *profile.cost, *profile.referee, *profile.hold)), Load(1))
+    steps = [replace(base, rate_per_s=rate, service_time_s=0.0) for rate in sorted(set(profile.ladder))]
+    work = (
+        (BlockKind.LADDER, steps, 1, profile.window_s),
+        (BlockKind.REFEREE, profile.referee, 1, profile.window_s),
+        (BlockKind.SLICES, profile.compare, profile.rounds, profile.slice_s),
+        (BlockKind.COST, profile.cost, 1, options.held_s or profile.window_s),
+        (BlockKind.HOLD, profile.hold, 1, options.duration_s or profile.window_s),
+    )
+    return tuple(
+        Block(
+            name=name,
+            kind=kind,
+            load=load,
+            windows=_windows(arms, rounds, each_s, profile.guard_s, dice),
+            drop_s=profile.drop_s,
+            guard_s=profile.guard_s,
+        )
+        for kind, loads, rounds, each_s in work
+        for name, load in _named(kind, loads)
+    )
+
+
+def _windows(
+    arms: Sequence[Arm], rounds: int, each_s: float, guard_s: float, dice: random.Random
+) -> tuple[Window, ...]:
+    """Every arm once a round, in an order of its own each round; after each window the guard."""
+    turns = [(number, arm) for number in range(rounds) for arm in dice.sample(arms, len(arms))]
+    step_s = each_s + guard_s
+    return tuple(
+        Window(index, number, arm.name, round(index * step_s, 9), each_s) for index, (number, arm) in enumerate(turns)
+    )
+
+
+def _named(kind: BlockKind, loads: Sequence[Load]) -> list[tuple[str, Load]]:
+    """Block names: the kind, then what tells its loads apart."""
+    names = [_name(kind, load) for load in loads]
+    full = [
+        f"{name}-c{load.connections}" if names.count(name) > 1 else name
+        for name, load in zip(names, loads, strict=True)
+    ]
+    if len(set(full)) < len(full):
+        raise Mistake(f"{kind} loads {', '.join(full)} differ in nothing that their names show; make them different")
+    return list(zip(full, loads, strict=True))
+
+
+def _name(kind: BlockKind, load: Load) -> str:
+    words = [f"c{load.connections}" if kind is BlockKind.HOLD else f"{load.rate_per_s:.12g}"]
+    if load.service_time_s:
+        words.append(f"sleep{load.service_time_s * 1000:.12g}ms")
+    if load.response_bytes != Load(1).response_bytes:
+        words.append(f"{load.response_bytes}bytes")
+    if load.arrivals is not Arrivals.POISSON:
+        words.append(load.arrivals)
+    return "-".join([kind, *words])

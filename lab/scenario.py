@@ -1,0 +1,101 @@
+"""Finding a scenario by its file name in `scenarios/`, and narrowing it to what a user asks."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lab import datapath
+from lab.record import Load, Mistake, Placement, Profile, Scenario
+
+HELD_S = 20.0  # how long one asked rate is held when no duration was asked
+
+
+def scenario_names() -> tuple[str, ...]:
+    """Every scenario there is, sorted: the modules of the package `scenarios`."""
+    import scenarios  # noqa: PLC0415 - only here, so that a scenario may import the lab
+
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(scenarios.__path__) if not m.ispkg))
+
+
+def find_scenario(name: str) -> Scenario:
+    """The scenario defined as SCENARIO in `scenarios/<name>.py`."""
+    if name not in scenario_names():
+        raise Mistake(f"no scenario {name!r}; there are {', '.join(scenario_names())}")
+    found = getattr(importlib.import_module(f"scenarios.{name}"), "SCENARIO", None)
+    if not isinstance(found, Scenario) or found.name != name:
+        raise Mistake(f"scenarios/{name}.py must define SCENARIO, a Scenario named {name!r}; it has {found!r:.60}")
+    return found
+
+
+def find_profile(scenario: Scenario, name: str) -> Profile:
+    """How much of `scenario` the profile `name` runs."""
+    if name not in scenario.profiles:
+        raise Mistake(f"no profile {name!r} in scenario {scenario.name}; there are {', '.join(scenario.profiles)}")
+    return scenario.profiles[name]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may change about a scenario; None keeps its own.
+
+    `rate` narrows ladder, comparison, cost and the rest to one rate, held for HELD_S unless `duration_s` is given.
+    `duration_s` is how long each arm carries each load: once in slices, summed over all deployments, and once more in
+    one whole window of every deployment's cost (or hold) block.
+    """
+
+    datapaths: Sequence[str] | None = None
+    rate: float | None = None
+    connections: int | None = None
+    placement: Placement | None = None
+    duration_s: float | None = None
+    deployments: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("rate", 0.0), ("duration_s", 0.0), ("deployments", 0.5)):
+            value = getattr(self, name)
+            if value is not None and not (least < value < math.inf):
+                raise Mistake(f"{name}={value}; it must be a finite number above 0")
+        for name in self.datapaths or ():
+            datapath.find(name)
+
+    def given(self) -> dict[str, str]:
+        """Only what was asked, as words."""
+        named = {**vars(self), "datapaths": self.datapaths and ",".join(self.datapaths)}
+        return {key: str(value) for key, value in named.items() if value is not None}
+
+    @property
+    def held_s(self) -> float | None:
+        """How long each arm carries each load, where the profile does not say."""
+        return self.duration_s or (HELD_S if self.rate else None)
+
+
+def narrow(profile: Profile, options: Options) -> Profile:
+    """`profile` as the options change it. A cost block is added where a rate or duration is asked of a comparison."""
+    if options.deployments:
+        profile = replace(profile, deployments=options.deployments)
+    held_s = options.held_s
+    if held_s and profile.compare:
+        rounds = math.ceil(held_s / (profile.slice_s * profile.deployments))
+        profile = replace(profile, rounds=rounds, cost=profile.cost or profile.compare)
+    return replace(
+        profile,
+        ladder=profile.ladder if options.rate is None else profile.ladder and (options.rate,),
+        compare=_loads(profile.compare, options),
+        cost=_loads(profile.cost, options),
+        hold=_loads(profile.hold, options),
+        referee=_loads(profile.referee, options),
+    )
+
+
+def _loads(loads: Sequence[Load], options: Options) -> tuple[Load, ...]:
+    """The loads as the options change them, each once. Loads of the asked rate stay; else the first is moved to it."""
+    if options.rate is not None:
+        rate = options.rate
+        loads = [load for load in loads if load.rate_per_s == rate] or [replace(a, rate_per_s=rate) for a in loads[:1]]
+    if options.connections is not None:
+        loads = [replace(load, connections=options.connections) for load in loads]
+    return tuple(dict.fromkeys(loads))
