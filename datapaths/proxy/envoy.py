@@ -31,9 +31,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from lab.cluster import Cluster, Http, Part, ProcessSpec
-from lab.record import CannotRun, Failed
+from lab.record import CannotRun, Failed, RequestCount
 
 UID = 1337  # the user that redirection rules and connect hooks let pass
 OUTBOUND, INBOUND, ADMIN = 15001, 15006, 15000  # of a sidecar, in its pod
@@ -181,20 +182,26 @@ def _address(address: str, port: int) -> Json:
     return {"socket_address": {"address": address, "port_value": port}}
 
 
-def requests_seen(cluster: Cluster, where: str, admin_port: int, prefix: str) -> int:
-    """How many requests the gate `prefix` of the Envoy in `where` (a pod or node) has carried since it started.
+def count(cluster: Cluster, where: str, admin_port: int, prefix: str) -> RequestCount:
+    """What the gate `prefix` of the Envoy in `where` (a pod or node) has carried since it started.
 
-    It reads `downstream_rq_total`, which Envoy raises when the first byte of a request arrives, and not
+    `requests` is `downstream_rq_total`, which Envoy raises when the first byte of a request arrives, and not
     `downstream_rq_completed`, raised with the answer: a request that is on the wire but is never answered has still
-    been sent. Once every request is answered both are equal.
+    been sent. Once every request is answered both are equal. `not_understood` are connections given up as not HTTP/1.1.
     """
-    name = f"http.{prefix}.downstream_rq_total"
-    return counters(cluster, where, admin_port, f"^{name}$").get(name, 0)
+    total, broken = f"http.{prefix}.downstream_rq_total", f"http.{prefix}.downstream_cx_protocol_error"
+    found = counters(cluster, where, admin_port, f"^http.{prefix}.downstream_(rq_total|cx_protocol_error)$")
+    return RequestCount(f"{where} {prefix}", found[total], found[broken])
+
+
+def requests_seen(cluster: Cluster, where: str, admin_port: int, prefix: str) -> int:
+    """The requests of `count` alone."""
+    return count(cluster, where, admin_port, prefix).requests
 
 
 def counters(cluster: Cluster, where: str, admin_port: int, pattern: str) -> dict[str, int]:
     """Every counter and gauge whose name matches the regular expression `pattern`. `Failed` when there is none."""
-    query = "/stats?format=json&filter=" + pattern.replace("^", "%5E").replace("\\", "%5C").replace("$", "%24")
+    query = f"/stats?format=json&filter={quote(pattern)}"
     stats = json.loads(cluster.fetch(where, admin_port, query))["stats"]
     found = {s["name"]: int(s["value"]) for s in stats if "value" in s}
     if not found:
