@@ -79,7 +79,7 @@ def overloaded(findings: Iterable[Finding], block: str) -> bool:
 
 
 def parity(features: Iterable[Feature], asked: Iterable[Feature], datapath: str) -> Finding:
-    """Has the datapath every feature that makes it comparable? The baseline is excused: they are measured against it."""
+    """Has the datapath every feature that makes it comparable? The baseline is excused: others are measured by it."""
     missing = sorted(set(asked) - set(features)) if datapath != BASELINE else []
     detail = f"{datapath} lacks {', '.join(missing)}" if missing else "features are as asked"
     return Finding("parity", "", not missing, detail)
