@@ -31,11 +31,17 @@ def load(kind: type[T], data: object) -> T:
         raise Mistake(
             f"not a {kind.__name__}: {where}: {first['msg']}; the file was made by another version or changed"
         ) from None
+    return found
 
 
 def dumps(value: object) -> str:
     """Anything made of records as JSON text for other programs; not meant to be read back."""
-    return _text(to_jsonable_python(value, inf_nan_mode="constants"), indent=1)
+    return _text(plain(value), indent=1)
+
+
+def plain(value: object) -> Any:
+    """Anything made of records, paths and numbers as JSON data; not meant to be read back into records."""
+    return to_jsonable_python(value, inf_nan_mode="constants")
 
 
 def text(data: object) -> bytes:

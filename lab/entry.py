@@ -1,0 +1,56 @@
+"""What the folder of one stored trial holds, as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lab import codec, manifest, table
+from lab.record import Mistake, Run, Trial
+from lab.table import Rows
+
+PLAN_HASH = "plan_sha256"
+RESERVED = frozenset({"trial", "host"})  # files of a trial that an arm's must not replace
+HostRows = Sequence[Mapping[str, Any]] | Rows
+Requests = Mapping[str, Mapping[str, Rows]]
+"""Arm → block → array of `lab.table.REQUEST`."""
+
+
+def fits(planned: Trial, trial: Trial, runs: Sequence[Run], requests: Requests) -> None:
+    """`Mistake` unless `trial` as it was run, its runs and its requests belong to each other and to the plan."""
+    arms = [run.arm for run in runs]
+    allowed = {arm.name for arm in planned.arms} - RESERVED
+    if len(set(arms)) < len(arms) or not set(arms) == set(requests) <= allowed:
+        raise Mistake(
+            f"trial {trial.name} has runs of {sorted(arms)} and requests of {sorted(requests)};"
+            f" allowed are one run, with its requests, for each of {sorted(allowed)}"
+        )
+    blocks = {block.name for block in trial.blocks}
+    strange = {name for of_arm in requests.values() for name in of_arm} - blocks
+    if strange:
+        raise Mistake(f"trial {trial.name} has requests of {sorted(strange)}; its blocks are {sorted(blocks)}")
+    if others := {run.trial for run in runs} - {trial.name}:
+        raise Mistake(f"trial {trial.name} was given runs of {sorted(others)}; add each to its own trial")
+
+
+def contents(plan_sha256: str, trial: Trial, runs: Sequence[Run], requests: Requests) -> Iterator[tuple[str, bytes]]:
+    """What was run and measured: each file's path in the trial's folder, and its bytes."""
+    yield "trial.json", stamped(plan_sha256, "trial", codec.dump(trial))
+    for run in runs:
+        kept = replace(run, requests_file=f"{run.arm}.parquet")
+        facts = {PLAN_HASH: plan_sha256, "trial": trial.name, "arm": run.arm}
+        yield f"{run.arm}.json", stamped(plan_sha256, "run", codec.dump(kept))
+        yield kept.requests_file, table.pack(requests[run.arm], facts)
+
+
+def surroundings(plan_sha256: str, host: HostRows, files: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """What stood around it: the host's series, rendered configurations, logs."""
+    yield "host.parquet", table.pack_series(host, {PLAN_HASH: plan_sha256})
+    for path, raw in files.items():
+        yield manifest.inside(path, ("config", "logs")), raw
+
+
+def stamped(plan_sha256: str, key: str, data: object) -> bytes:
+    """A JSON file that names the plan it belongs to."""
+    return codec.text({PLAN_HASH: plan_sha256, key: data})

@@ -1,0 +1,248 @@
+"""Runs on disk: one folder a run, every trial written once and at once, nothing overwritten.
+
+    results/<run>/manifest.json                        every file with its hash (`lab.manifest`)
+                  plan.json  system.json  summary.json
+                  trials/<trial>/trial.json            the trial as it was run
+                                 <arm>.json            its Run
+                                 <arm>.parquet         its raw requests (`lab.table`)
+                                 host.parquet          the host's series
+                                 config/…  logs/…      what was rendered, what was printed
+                  report/…                             derived from all above; may be built again
+
+Every JSON file and Parquet table but the plan itself carries the SHA-256 of `plan.json`. A trial is written into a
+hidden folder, synced, and renamed: a killed writer leaves only a hidden folder, which `Store.resume` removes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lab import codec, entry, manifest, table
+from lab.manifest import Manifest
+from lab.plan import Plan
+from lab.record import Mistake, Run, Trial
+from lab.table import Rows
+
+if TYPE_CHECKING:
+    from lab.summary import Summary  # it imports this module
+
+PLAN, SYSTEM, SUMMARY, TRIALS, REPORT = "plan.json", "system.json", "summary.json", "trials", "report"
+
+
+class Store:
+    """One results folder. Reading never changes it; writers exclude each other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest: Manifest = manifest.read(folder)
+        self._runs: dict[str, tuple[Run, ...]] = {}
+        self._plan: Plan | None = None
+
+    @classmethod
+    def create(cls, folder: Path, plan: Plan, system: object) -> Store:
+        """A new results folder. `system` is what the machine is: anything made of records, mappings and numbers."""
+        if folder.exists():
+            raise Mistake(f"{folder} exists; choose another with --out, or go on with it by --resume {folder}")
+        manifest.run_id(plan.run)
+        raw = codec.text({"schema": manifest.SCHEMA, "plan": codec.dump(plan)})
+        scratch = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(scratch, ignore_errors=True)
+        (scratch / TRIALS).mkdir(parents=True)
+        sha = codec.sha256(raw)
+        manifest.save(scratch / PLAN, raw)
+        manifest.save(scratch / SYSTEM, entry.stamped(sha, "system", codec.plain(system)))
+        files = manifest.hashes(scratch, scratch)
+        manifest.write(scratch, Manifest(manifest.SCHEMA, plan.run, sha, files))
+        scratch.rename(folder)
+        manifest.settle(folder.parent)
+        return cls(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """A folder made by `create`, to read it; `Mistake` where it is none, or of another schema, or changed."""
+        return cls(folder)
+
+    @classmethod
+    def resume(cls, folder: Path) -> Store:
+        """A folder made by `create`, to add the trials that are missing; removes what an interrupted write has left."""
+        store = cls(folder)
+        with store._alone():
+            for left in folder.glob(f"{TRIALS}/.*"):
+                shutil.rmtree(left)
+            for trial in store.missing():
+                store._enter(trial.name)  # renamed, so complete, but killed before it was listed
+        return store
+
+    @property
+    def plan(self) -> Plan:
+        """The plan as it was asked and resolved."""
+        if self._plan is None:
+            self._plan = codec.load(Plan, self._data(PLAN, "plan"))
+        return self._plan
+
+    @property
+    def system(self) -> Any:
+        """The description of the machine, as JSON data."""
+        return self._data(SYSTEM, "system")
+
+    def done(self) -> frozenset[str]:
+        """Names of the trials that are stored."""
+        parts = [path.split("/") for path in self.manifest.files]
+        return frozenset(part[1] for part in parts if part[0] == TRIALS)
+
+    def missing(self) -> tuple[Trial, ...]:
+        """Planned trials that are not stored, in the plan's order."""
+        return tuple(trial for trial in self.plan.trials if trial.name not in self.done())
+
+    def trials(self) -> tuple[Trial, ...]:
+        """Stored trials as they were run, in the plan's order: blocks that an arm could not carry lack its windows."""
+        return tuple(self.trial(trial.name) for trial in self.plan.trials if trial.name in self.done())
+
+    def trial(self, name: str) -> Trial:
+        """One stored trial as it was run."""
+        return codec.load(Trial, self._data(f"{self._place(name)}/trial.json", "trial"))
+
+    def runs(self) -> tuple[Run, ...]:
+        """Every stored Run, in the order of trials and their arms."""
+        return tuple(run for trial in self.plan.trials if trial.name in self.done() for run in self._of(trial.name))
+
+    def requests(self, run: Run) -> dict[str, Rows]:
+        """The raw requests of a run by block: arrays of `lab.table.REQUEST`, exactly as measured."""
+        return table.unpack(self.folder / self._place(run.trial) / run.requests_file)
+
+    def table(self, run: Run, columns: Sequence[str] | None = None) -> pa.Table:
+        """The same as one Arrow table (`block` and the columns of `lab.table.REQUEST`), e.g. for pandas."""
+        found = table.read(self.folder / self._place(run.trial) / run.requests_file)
+        return found.select(list(columns)) if columns else found
+
+    def host(self, trial: str) -> pa.Table:
+        """The host's series during a trial, as the meter gave it."""
+        return pq.read_table(self.folder / self._place(trial) / "host.parquet", partitioning=None)
+
+    def files(self, trial: str) -> dict[str, bytes]:
+        """Rendered configurations and logs of a trial, by path."""
+        place = self._place(trial)
+        tops = (f"{place}/config/", f"{place}/logs/")
+        paths = [path for path in self.manifest.files if path.startswith(tops)]
+        return {path.removeprefix(f"{place}/"): (self.folder / path).read_bytes() for path in paths}
+
+    @property
+    def sealed(self) -> bool:
+        """Has it a summary?"""
+        return SUMMARY in self.manifest.files
+
+    def summary(self) -> Summary:
+        """What the trials say, as `seal` was given it."""
+        from lab.summary import Summary  # noqa: PLC0415 - it imports this module
+
+        if not self.sealed:
+            raise Mistake(f"{self.folder} has no summary yet; finish it with --resume {self.folder}")
+        return codec.load(Summary, self._data(SUMMARY, "summary"))
+
+    def add(
+        self,
+        trial: Trial,
+        runs: Sequence[Run],
+        requests: Mapping[str, Mapping[str, Rows]],
+        host: entry.HostRows = (),
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Store one trial: at once or not at all, and only once.
+
+        `trial` is as it was run; `requests` are arm → block → array of `lab.table.REQUEST`; `files` have paths below
+        `config/` or `logs/`. A summary and report made before are dropped: they are of fewer trials.
+        """
+        entry.fits(self.plan.trial(trial.name), trial, runs, requests)
+        with self._alone():
+            if trial.name in self.done() or (self.folder / TRIALS / trial.name).exists():
+                raise Mistake(f"trial {trial.name} is stored in {self.folder} already; a trial is written once")
+            scratch = self.folder / TRIALS / f".{trial.name}"
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir()
+            sha = self.manifest.plan_sha256
+            around = entry.surroundings(sha, host, files or {})
+            for path, raw in chain(entry.contents(sha, trial, runs, requests), around):
+                manifest.save(scratch / path, raw)
+            scratch.rename(self.folder / TRIALS / trial.name)
+            manifest.settle(self.folder / TRIALS)
+            self._enter(trial.name)
+
+    def seal(self, summary: Summary) -> None:
+        """Store what the trials say. It may be computed again; `lab.check` holds it to the trials."""
+        with self._alone():
+            raw = entry.stamped(self.manifest.plan_sha256, "summary", codec.dump(summary))
+            manifest.save(self.folder / f".{SUMMARY}", raw)
+            (self.folder / f".{SUMMARY}").replace(self.folder / SUMMARY)
+            self._list(self.manifest.with_files({SUMMARY: codec.sha256(raw)}))
+
+    def report(self, files: Mapping[str, bytes]) -> None:
+        """Store the rendered report, paths below `report/`, in place of the one before."""
+        with self._alone():
+            self._drop_report()
+            for path, raw in files.items():
+                manifest.save(self.folder / manifest.inside(f"{REPORT}/{path}", (REPORT,)), raw)
+            self._list(self.manifest.with_files(manifest.hashes(self.folder / REPORT, self.folder)))
+
+    def _enter(self, trial: str) -> None:
+        """List a trial's files; what was made from fewer trials goes."""
+        place = self.folder / TRIALS / trial
+        if place.is_dir():
+            self._drop_report()
+            self._list(self.manifest.without(SUMMARY).with_files(manifest.hashes(place, self.folder)))
+            (self.folder / SUMMARY).unlink(missing_ok=True)
+
+    def _drop_report(self) -> None:
+        self._list(self.manifest.without(f"{REPORT}/"))
+        shutil.rmtree(self.folder / REPORT, ignore_errors=True)
+
+    def _list(self, listed: Manifest) -> None:
+        if listed != self.manifest:
+            manifest.write(self.folder, listed)
+            self.manifest = listed
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder against other writers; begin from what they have left."""
+        handle = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            self.manifest = manifest.read(self.folder)
+            yield
+        finally:
+            os.close(handle)
+
+    def _of(self, trial: str) -> tuple[Run, ...]:
+        if trial not in self._runs:
+            place = self._place(trial)
+            arms = [arm.name for arm in self.plan.trial(trial).arms]
+            paths = [f"{place}/{arm}.json" for arm in arms if f"{place}/{arm}.json" in self.manifest.files]
+            self._runs[trial] = tuple(codec.load(Run, self._data(path, "run")) for path in paths)
+        return self._runs[trial]
+
+    def _place(self, trial: str) -> str:
+        if trial not in self.done():
+            raise Mistake(f"no trial {trial!r} in {self.folder}; there are {', '.join(sorted(self.done())) or 'none'}")
+        return f"{TRIALS}/{trial}"
+
+    def _data(self, path: str, key: str) -> Any:
+        try:
+            return codec.parse((self.folder / path).read_bytes())[key]
+        except (OSError, KeyError, TypeError, Mistake) as wrong:
+            raise Mistake(
+                f"{self.folder / path} cannot be read ({wrong}); see `mesh-lab check {self.folder}`"
+            ) from None
+
+
+def runs_in(folder: Path) -> tuple[Path, ...]:
+    """Every results folder directly below `folder`, sorted by name."""
+    return tuple(sorted(path.parent for path in folder.glob(f"[!.]*/{manifest.NAME}")))
