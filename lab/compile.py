@@ -33,7 +33,9 @@ def _compile(source: Path, ending: str, flags: tuple[str, ...]) -> Path:
     target = cache() / f"{source.stem}-{digest.hexdigest()[:16]}{ending}"
     if not target.exists():
         scratch = target.with_suffix(f".{os.getpid()}.tmp")
-        done = subprocess.run([clang, *flags, str(source), "-o", str(scratch)], capture_output=True, text=True)
+        done = subprocess.run(
+            [clang, *flags, str(source), "-o", str(scratch)], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise Failed(f"clang could not compile {source.name}:\n{done.stderr}")
         scratch.replace(target)

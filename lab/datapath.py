@@ -25,11 +25,11 @@ class Datapath:
         return pod
 
     def node_processes(self, node: Node, mesh: Mesh) -> Sequence[ProcessSpec]:
-        """What must run on the node, before its pods start: a node proxy, an eBPF agent. `mesh` is this arm's part only."""
+        """What must run on the node before its pods start: a node proxy, an eBPF agent. `mesh` is this arm's part."""
         return ()
 
     def seen(self, cluster: Cluster, mesh: Mesh) -> tuple[RequestCount, ...]:
-        """The datapath's own count, one entry per observer on the path; each must equal the requests sent. Empty: sees nothing."""
+        """Its own count, one entry per observer on the path; each must equal the requests sent. Empty: sees nothing."""
         return ()
 
 

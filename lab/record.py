@@ -19,7 +19,7 @@ class Mistake(LabError):
 
 
 class CannotRun(LabError):
-    """What was asked is fine, but this machine or cluster cannot do it; says what is missing and what mends it. Exit code 2."""
+    """What was asked is fine, but this machine cannot do it; says what is missing and what mends it. Exit code 2."""
 
 
 class Failed(LabError):
@@ -58,11 +58,15 @@ class Need(StrEnum):
 
 
 class Arrivals(StrEnum):
+    """How send times are spread over a window."""
+
     UNIFORM = "uniform"
     POISSON = "poisson"
 
 
 class Placement(StrEnum):
+    """Where client and server live."""
+
     TWO_NODES = "two_nodes"
     SAME_NODE = "same_node"
 
@@ -110,7 +114,9 @@ class Load:
         _positive("rate_per_s", self.rate_per_s)
         _positive("timeout_s", self.timeout_s)
         if not 1 <= self.connections <= MOST_CONNECTIONS:
-            raise Mistake(f"connections={self.connections}; a client has ports for 1 to {MOST_CONNECTIONS}; ask for fewer")
+            raise Mistake(
+                f"connections={self.connections}; a client has ports for 1 to {MOST_CONNECTIONS}; ask for fewer"
+            )
         if not 0 <= self.response_bytes <= MOST_RESPONSE_BYTES:
             raise Mistake(f"response_bytes={self.response_bytes}; allowed are 0 to {MOST_RESPONSE_BYTES}")
         if not 0 <= self.service_time_s <= self.timeout_s:
@@ -175,7 +181,7 @@ class Block:
 class Trial:
     """One deployment, measured from start to end: every arm placed side by side, its blocks run in order.
 
-    `pairs` says which pod pair (and so which addresses, which start order) carries which arm; it rotates between trials.
+    `pairs` says which pod pair (so which addresses, which start order) carries which arm; it rotates between trials.
     """
 
     name: str
@@ -231,7 +237,7 @@ class RequestCount:
 class Reading:
     """One number that one meter saw. `window` is the index within the block, -1 where it covers the whole block.
 
-    `part` is one of app, datapath, load, kernel, host; `metric` carries its unit in its name (`cpu_user_s`, `pss_bytes`).
+    `part` is one of app, datapath, load, kernel, host; `metric` names its unit (`cpu_user_s`, `pss_bytes`).
     """
 
     meter: str

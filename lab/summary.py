@@ -16,7 +16,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Latency:
-    """One arm under one load, all its valid windows pooled. Seconds; `response_*` from schedule, `service_*` from send."""
+    """One arm under one load, all its valid windows pooled. `response_*` from schedule, `service_*` from send."""
 
     scenario: str
     load: str  # name of the block, e.g. `slices-5000`
@@ -80,7 +80,7 @@ class Capacity:
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU seconds per request of one arm under one load, by part (app, datapath, load, kernel) and by kind (user, system)."""
+    """CPU seconds per request of one arm under one load, by part (app, datapath, load, kernel) and kind."""
 
     scenario: str
     load: str
@@ -123,7 +123,7 @@ class Sockets:
 
 @dataclass(frozen=True)
 class Accounting:
-    """The accounting proof: what an observer counted against what the engine put on the wire, summed over all blocks."""
+    """The accounting proof: what an observer counted, what the engine put on the wire, over all blocks."""
 
     scenario: str
     arm: str
@@ -147,7 +147,9 @@ class Summary:
     memories: tuple[Memory, ...]
     sockets: tuple[Sockets, ...]
     accounting: tuple[Accounting, ...]
-    referee: dict[str, float]  # engine's service time against the kernel's clock: keys like `none.5000.p50_difference_s`
+    referee: dict[
+        str, float
+    ]  # engine's service time against the kernel's clock: keys like `none.5000.p50_difference_s`
     host: dict[str, float]  # steal share, worst window, pressure
     gates: dict[str, dict[str, int]]  # gate -> {passed, failed}
     warnings: tuple[str, ...]  # in words: what limits these results, and what to do about it

@@ -13,9 +13,17 @@ SCENARIO = Scenario(
     datapaths=("none", "ebpf", "pernode", "sidecar"),
     claims=("C5",),
     profiles={
-        "smoke": Profile(deployments=1, rounds=1, slice_s=0.2, ladder=(), compare=(), hold=(_over(1), _over(20)), window_s=1.0),
+        "smoke": Profile(
+            deployments=1, rounds=1, slice_s=0.2, ladder=(), compare=(), hold=(_over(1), _over(20)), window_s=1.0
+        ),
         "quick": Profile(
-            deployments=2, rounds=1, slice_s=0.2, ladder=(), compare=(), hold=(_over(1), _over(10), _over(100)), window_s=1.5
+            deployments=2,
+            rounds=1,
+            slice_s=0.2,
+            ladder=(),
+            compare=(),
+            hold=(_over(1), _over(10), _over(100)),
+            window_s=1.5,
         ),
         "full": Profile(
             deployments=5,

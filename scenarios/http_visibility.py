@@ -1,7 +1,7 @@
 """What does L7 visibility cost, by eBPF, by a proxy per node, by a sidecar per pod?
 
-The post's own figure: a steady 10,000 HTTP requests/s over fixed connections between two pods on two nodes, and a ladder
-of rates around it, since a small machine saturates its proxies long before.
+The post's own figure: a steady 10,000 HTTP requests/s over fixed connections between two pods on two nodes; and a
+ladder of rates around it, since a small machine saturates its proxies long before.
 """
 
 from lab.record import Feature, Load, Profile, Scenario

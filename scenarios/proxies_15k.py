@@ -1,4 +1,4 @@
-"""500 nodes of 30 pods: what do 15,000 sidecars hold against 500 node proxies, with the footprints measured in this run?"""
+"""500 nodes of 30 pods: what do 15,000 sidecars hold against 500 node proxies, by footprints measured in this run?"""
 
 from lab.record import Load, Profile, Scenario
 

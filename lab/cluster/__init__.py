@@ -68,7 +68,7 @@ class ProcessSpec:
 
 @dataclass(frozen=True)
 class PodSpec:
-    """A pod before it is placed. `init` runs to the end, in order; then `processes` start, in order, each once ready."""
+    """A pod before it is placed. `init` runs to the end, in order; then `processes` start, one after another."""
 
     name: str
     node: int  # 0-based
@@ -90,6 +90,8 @@ class ServiceSpec:
 
 @dataclass(frozen=True)
 class Node:
+    """A placed node."""
+
     name: str
     index: int
     address: str
@@ -97,7 +99,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Pod:
-    """A placed pod. `cgroup` is its cgroup v2 folder as the node's agents see it; None: the agent must find it itself."""
+    """A placed pod. `cgroup` is its cgroup v2 folder as the node's agents see it; None: agents must find it."""
 
     name: str
     node: str
@@ -109,6 +111,8 @@ class Pod:
 
 @dataclass(frozen=True)
 class Service:
+    """A placed service."""
+
     name: str
     arm: str
     address: str
@@ -118,7 +122,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Mesh:
-    """Who is where. A datapath is shown only its own arm's part (`only`); `slots` numbers the arms for ports of their own."""
+    """Who is where. A datapath sees only its own arm's part (`only`); `slots` numbers arms, for ports of their own."""
 
     nodes: tuple[Node, ...]
     pods: tuple[Pod, ...]
@@ -135,7 +139,7 @@ class Mesh:
 
     @property
     def slot(self) -> int:
-        """The number of the one arm that this mesh was narrowed to: added to node ports so that arms can stand side by side."""
+        """The number of the one arm this mesh was narrowed to: its node ports are offset by it."""
         (number,) = self.slots.values()
         return number
 
@@ -183,7 +187,7 @@ class Process(ABC):
 
     @abstractmethod
     def wait(self, timeout_s: float) -> int:
-        """Its exit code; `Failed` with its last output when it is still running after `timeout_s` (it is then stopped)."""
+        """Its exit code; `Failed` with its last output when it still runs after `timeout_s` (it is then stopped)."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
@@ -202,7 +206,7 @@ class Cluster(ABC):
 
     @abstractmethod
     def deploy(self, layout: Layout) -> Mesh:
-        """Place pods and services, start node processes, then pods; return once all are ready, or `Failed` saying who is not."""
+        """Place pods and services, start node processes, then pods; return once all are ready, or say who is not."""
 
     @abstractmethod
     def undeploy(self) -> None:
@@ -215,6 +219,10 @@ class Cluster(ABC):
     @abstractmethod
     def fetch(self, where: str, port: int, path: str) -> bytes:
         """The body of GET http://127.0.0.1:port/path as seen inside a pod or node; `Failed` unless it answers 200."""
+
+    def facts(self) -> Mapping[str, str]:
+        """What a reader of results must know of this cluster: versions, sizes, modes."""
+        return {}
 
     def __enter__(self) -> Cluster:
         return self

@@ -1,0 +1,281 @@
+"""Words to calls: the command line. Every command is one call into the lab; errors become one line and an exit code.
+
+0: done. 1: something the lab started failed, or a check found a problem. 2: what was asked cannot be done. 130: Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lab import codec
+from lab.record import CannotRun, LabError, Mistake, Placement
+
+app = typer.Typer(
+    name="mesh-lab",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Measures service-mesh datapaths against each other: eBPF in the kernel, a proxy per node, a sidecar per pod.",
+    epilog="Try `mesh-lab doctor`, then `mesh-lab reproduce`. Each run is a folder below results/, with a report.",
+)
+screen = Console()
+errors = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder that holds the runs.")]
+ALL = ("http_visibility", "connections", "proxies_15k")
+
+
+@app.command()
+def run(
+    scenarios: Annotated[list[str], typer.Argument(help="Questions to ask, by name (see `mesh-lab scenarios`).")],
+    datapaths: Annotated[
+        str | None, typer.Option(help="Arms to compare, comma-separated; default: the scenario's own.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Only this rate, in requests/s of one client.")] = None,
+    connections: Annotated[int | None, typer.Option(help="Connections of each client.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Length of each arm's whole window, in seconds.")] = None,
+    placement: Annotated[Placement | None, typer.Option(help="Where client and server live.")] = None,
+    profile: Annotated[
+        str, typer.Option(help="How much: smoke (about a minute), quick (minutes), full (hours).")
+    ] = "quick",
+    cluster: Annotated[str, typer.Option(help="Where: local.")] = "local",
+    overlay: Annotated[bool, typer.Option("--overlay", help="Carry pod traffic between nodes over VXLAN.")] = False,
+    cpus: Annotated[str, typer.Option(help="shared: any core; per_node: each node has its own cores.")] = "shared",
+    seed: Annotated[int, typer.Option(help="Decides every random choice: order, schedule, rotation.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Results folder to make; default: results/<time>-<profile>.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with a run that was interrupted.")] = None,
+    json_: Json = False,
+) -> None:
+    """Measure one or more scenarios and write a report.
+
+    Example: mesh-lab run http_visibility --datapaths none,ebpf --rate 10000
+    """
+    from lab import plan as planning
+    from lab import session
+
+    if resume is not None:
+        store = session.resume(resume, _say(json_))
+    else:
+        _known(cpus, ("shared", "per_node"), "--cpus")
+        _known(cluster, ("local",), "--cluster")
+        asked = planning.plan(
+            [planning.find_scenario(s) for s in scenarios],
+            profile,
+            seed=seed,
+            datapaths=tuple(datapaths.split(",")) if datapaths else None,
+            rate=rate,
+            connections=connections,
+            duration_s=duration,
+            placement=placement,
+            cluster=cluster,
+            overlay=overlay,
+            cpus=cpus,
+            command=" ".join(["mesh-lab", *sys.argv[1:]]),
+        )
+        store = session.start(asked, out or _folder(profile), _say(json_))
+    _show(store.folder, json_)
+
+
+@app.command()
+def reproduce(
+    profile: Annotated[str, typer.Option(help="How much: smoke, quick or full.")] = "quick",
+    seed: Annotated[int, typer.Option(help="Decides every random choice.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Results folder to make.")] = None,
+    json_: Json = False,
+) -> None:
+    """Measure every claim that this machine can measure, write the report, print the verdicts."""
+    run(list(ALL), profile=profile, seed=seed, out=out, json_=json_)
+
+
+@app.command()
+def doctor(json_: Json = False) -> None:
+    """Say what this machine can and cannot run, by trying, and what mends what it cannot."""
+    from lab import doctor as examination
+
+    health = examination.examine()
+    if json_:
+        screen.print_json(codec.dumps(health))
+    else:
+        examination.show(health, screen)
+    raise typer.Exit(0 if health.ready else 1)
+
+
+@app.command()
+def check(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A results folder.")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Also recompute gates and summary; every file accounted for.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Verify that nothing in a results folder has changed since it was measured."""
+    from lab import check as checking
+
+    problems = checking.check(run_folder, strict=strict)
+    if json_:
+        screen.print_json(codec.dumps(problems))
+    for problem in () if json_ else problems:
+        screen.print(f"[red]{escape(problem.file)}[/]: {escape(problem.what)} ({escape(problem.means)})")
+    if not problems and not json_:
+        screen.print(f"{escape(str(run_folder))}: unchanged{', complete and recomputed' if strict else ''}")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A results folder.")], json_: Json = False
+) -> None:
+    """Build the report of a run again from its stored trials, and print the verdicts."""
+    from lab import session
+    from lab.store import Store
+
+    session.report(Store.open(run_folder))
+    _show(run_folder, json_)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="A results folder.")],
+    b: Annotated[Path, typer.Argument(help="Another one.")],
+    force: Annotated[bool, typer.Option("--force", help="Compare even where cluster or features differ.")] = False,
+    json_: Json = False,
+) -> None:
+    """Set two runs side by side: verdicts, ratios and whether their intervals overlap."""
+    from lab.report import compare as comparing
+    from lab.store import Store
+
+    side_by_side = comparing.compare(Store.open(a), Store.open(b), force=force)
+    if json_:
+        screen.print_json(codec.dumps(side_by_side))
+    else:
+        comparing.show(side_by_side, screen)
+
+
+@app.command()
+def clean(
+    force: Annotated[bool, typer.Option("--force", help="Also end a run that is still going on.")] = False,
+    json_: Json = False,
+) -> None:
+    """Remove whatever a killed run has left behind: processes, cgroups, folders, mounts."""
+    from lab.cluster import local
+
+    removed = local.clean(force=force)
+    if json_:
+        screen.print_json(json.dumps(list(removed)))
+        return
+    for line in removed or ("nothing was left behind",):
+        screen.print(escape(line))
+
+
+@app.command()
+def scenarios(json_: Json = False) -> None:
+    """List the questions the lab can ask."""
+    from lab import plan as planning
+
+    rows = [(s.name, s.question, ",".join(s.datapaths)) for s in map(planning.find_scenario, planning.scenario_names())]
+    _table(("scenario", "question", "datapaths"), rows, json_)
+
+
+@app.command()
+def datapaths(json_: Json = False) -> None:
+    """List the datapaths that can be swapped for each other."""
+    from lab import datapath
+
+    found = [(name, datapath.find(name)) for name in datapath.names()]
+    rows = [
+        (n, (type(d).__doc__ or "").splitlines()[0], str(d.connections), ", ".join(sorted(d.features)))
+        for n, d in found
+    ]
+    _table(("datapath", "what it is", "connections", "features"), rows, json_)
+
+
+@app.command()
+def claims(
+    run_folder: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="Judge by this run.")] = None,
+    json_: Json = False,
+) -> None:
+    """List the claims under test, with the verdicts of a run if one is given."""
+    from lab import claims as ledger
+    from lab.store import Store
+
+    verdicts = {v.claim: v for v in ledger.judge(Store.open(run_folder).summary())} if run_folder else {}
+    rows = [
+        (c.id, c.statement, c.scenario or "-", str(verdicts[c.id].word) if c.id in verdicts else "-")
+        for c in ledger.CLAIMS
+    ]
+    _table(("claim", "statement", "scenario", "verdict"), rows, json_)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], as_json: bool) -> None:
+    if as_json:
+        screen.print_json(json.dumps([dict(zip(head, row, strict=True)) for row in rows]))
+        return
+    table = Table(*head)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    screen.print(table)
+
+
+def _show(folder: Path, as_json: bool) -> None:
+    from lab import claims as ledger
+    from lab.report import console
+    from lab.store import Store
+
+    summary = Store.open(folder).summary()
+    verdicts = ledger.judge(summary)
+    if as_json:
+        screen.print_json(codec.dumps({"folder": str(folder), "verdicts": verdicts, "summary": summary}))
+        return
+    console.show(summary, verdicts, screen)
+    screen.print(f"report: {escape(str(folder / 'report' / 'index.html'))}")
+
+
+def _say(quiet: bool):  # type: ignore[no-untyped-def]
+    """Progress between measurements goes to standard error, so that standard output stays clean."""
+    return (lambda _: None) if quiet else (lambda text: errors.print(escape(text), highlight=False))
+
+
+def _known(given: str, allowed: tuple[str, ...], option: str) -> None:
+    if given not in allowed:
+        raise Mistake(f"{option} {given!r} is unknown; allowed: {', '.join(allowed)}")
+
+
+def _folder(profile: str) -> Path:
+    return Path("results") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{profile}"
+
+
+def _terminated(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point of `mesh-lab`."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app(standalone_mode=True)
+    except (Mistake, CannotRun) as error:
+        errors.print(f"mesh-lab: {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except LabError as error:
+        errors.print(f"mesh-lab: {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print(
+            "mesh-lab: interrupted; what was started has been removed, finished trials are kept", highlight=False
+        )
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,254 @@
+"""One deployment measured from start to end: place every arm, offer each block's load, watch, judge, hand back Runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy.typing as npt
+
+from lab import datapath, gates, workload
+from lab.cluster import Cluster, Layout, Mesh, Node, Part, Process, ProcessSpec
+from lab.datapath import Datapath
+from lab.load import steady
+from lab.meter import Watch, meters
+from lab.meter.host import HostSeries, Row
+from lab.record import Arm, Block, BlockKind, Feature, Finding, Placement, Reading, Run, Trial
+
+Say = Callable[[str], None]
+Counts = Mapping[str, tuple[int, int]]  # observer -> (requests, not understood)
+
+HEAD_START_S = 0.05  # from telling the engines to the first window
+DRAIN_S = 10.0  # an engine still running this long after its last timeout has failed
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one trial gave. `trial` is as it was run: an arm that could not keep a rate was not offered a higher one."""
+
+    trial: Trial
+    runs: tuple[Run, ...]
+    requests: Mapping[str, Mapping[str, npt.NDArray[Any]]]  # arm -> block -> raw requests
+    host: Sequence[Row]  # 1 Hz
+    files: Mapping[str, bytes]  # rendered configurations and logs, by a path of their own
+
+
+@dataclass
+class Bench:
+    """One arm on the bench: what is known of it so far."""
+
+    arm: Arm
+    datapath: Datapath
+    mesh: Mesh  # its own part
+    saturated_at: float | None
+    kept: float | None = None
+    readings: list[Reading] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    requests: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    def can(self, block: Block) -> bool:
+        """Is the block's rate below what this arm is known to fail at?"""
+        return self.saturated_at is None or block.load.rate_per_s < self.saturated_at
+
+    def keeps(self, block: Block) -> bool:
+        """Did it carry this step of the ladder? Asked twice at most: one stall of the machine is no limit."""
+        kept = gates.kept(block, self.arm.name, self.requests[block.name])
+        if kept:
+            self.kept = max(self.kept or 0.0, block.load.rate_per_s)
+        return kept
+
+    def seen(self, cluster: Cluster) -> Counts:
+        """What each of its observers has counted so far."""
+        return {c.observer: (c.requests, c.not_understood) for c in self.datapath.seen(cluster, self.mesh)}
+
+
+def measure(
+    trial: Trial,
+    cluster: Cluster,
+    say: Say,
+    asked: frozenset[Feature] = frozenset(),
+    limits: Mapping[str, float] | None = None,
+) -> Measured:
+    """Deploy `trial` on an open `cluster`, run its blocks in order, take everything down again.
+
+    `asked` are the features that arms must share to be comparable; `limits` the rates that arms are known to fail at.
+    """
+    series = HostSeries()
+    try:
+        say(f"{trial.name}: placing {', '.join(a.name for a in trial.arms)}")
+        mesh = cluster.deploy(layout(trial))
+        arms = {a.name: _on_bench(a, mesh, asked, (limits or {}).get(a.name)) for a in trial.arms}
+        with series:
+            blocks = tuple(_blocks(trial, cluster, arms, series, say))
+        files = _files(cluster)
+    finally:
+        cluster.undeploy()
+    facts = {**cluster.facts(), "placement": str(trial.placement)}
+    ran = replace(trial, blocks=blocks)
+    return Measured(
+        trial=ran,
+        runs=tuple(_run(ran, bench, facts) for bench in arms.values()),
+        requests={name: bench.requests for name, bench in arms.items()},
+        host=series.rows,
+        files=files,
+    )
+
+
+def layout(trial: Trial) -> Layout:
+    """Every arm's pods and service, in the order of `pairs`, which decides addresses and start order."""
+    found = {arm.name: datapath.find(arm.datapath) for arm in trial.arms}
+    ordered = [arm.name for _, arm in sorted(zip(trial.pairs, trial.arms, strict=True), key=lambda pair: pair[0])]
+    far = 0 if trial.placement is Placement.SAME_NODE else 1
+    loads = [block.load for block in trial.blocks]
+    pods = [
+        found[arm].shape(pod)
+        for arm in ordered
+        for pod in (workload.client_pod(arm, 0), workload.server_pod(arm, far, loads))
+    ]
+
+    def on_node(node: Node, mesh: Mesh) -> Iterator[tuple[str, ProcessSpec]]:
+        for arm in ordered:
+            for spec in found[arm].node_processes(node, mesh.only(arm)):
+                yield arm, spec
+
+    return Layout(tuple(pods), tuple(map(workload.service, ordered)), lambda node, mesh: tuple(on_node(node, mesh)))
+
+
+def packed(block: Block, arms: frozenset[str]) -> Block:
+    """`block` with the windows of `arms` only, moved together in their order; their indices and rounds stay."""
+    starts_s, moved = 0.0, []
+    for window in block.windows:
+        if window.arm in arms:
+            moved.append(replace(window, start_s=round(starts_s, 9)))
+            starts_s += window.duration_s + block.guard_s
+    return replace(block, windows=tuple(moved))
+
+
+def _on_bench(arm: Arm, mesh: Mesh, asked: frozenset[Feature], limit: float | None) -> Bench:
+    found = datapath.find(arm.datapath)
+    return Bench(arm, found, mesh.only(arm.name), limit, findings=[gates.parity(found.features, asked, arm.datapath)])
+
+
+def _blocks(trial: Trial, cluster: Cluster, arms: Mapping[str, Bench], series: HostSeries, say: Say) -> Iterator[Block]:
+    """Run the blocks in order, each for the arms that can carry it. Yields them as they were run."""
+    for planned in trial.blocks:
+        live = [bench for bench in arms.values() if bench.can(planned)]
+        block = packed(planned, frozenset(bench.arm.name for bench in live))
+        if not block.windows:
+            continue
+        _watched(block, trial, cluster, live, series, say)
+        yield block
+        if block.kind is BlockKind.LADDER:
+            failed = [bench for bench in live if not bench.keeps(block)]
+            if failed:
+                again = replace(
+                    packed(block, frozenset(bench.arm.name for bench in failed)), name=f"{block.name}-again"
+                )
+                _watched(again, trial, cluster, failed, series, say)
+                yield again
+                for bench in failed:
+                    if not bench.keeps(again):
+                        bench.saturated_at = block.load.rate_per_s
+
+
+def _watched(block: Block, trial: Trial, cluster: Cluster, live: Sequence[Bench], series: HostSeries, say: Say) -> None:
+    """Engines, meters and counts around one block; leaves readings, requests and findings with each arm."""
+    say(f"{trial.name}: {block.name}, {block.duration_s:.0f} s, {', '.join(bench.arm.name for bench in live)}")
+    before = {bench.arm.name: bench.seen(cluster) for bench in live}
+    with Watch(block, meters(block.kind, cluster)) as watch:
+        with ThreadPoolExecutor(len(live)) as pool:
+            engines = list(pool.map(lambda bench: _engine(block, trial, cluster, bench), live))
+        epoch_ns = time.monotonic_ns() + round(HEAD_START_S * 1e9)
+        for engine in engines:
+            steady.start(engine, epoch_ns)
+        _walk(block, epoch_ns, watch)
+        reports = [steady.collect(engine, block.load.timeout_s + DRAIN_S) for engine in engines]
+    for bench, report in zip(live, reports, strict=True):
+        name = bench.arm.name
+        bench.requests[block.name] = report.requests
+        bench.readings += [r for r in watch.readings if r.arm == name]
+        bench.readings += _counted(block, bench, report, before[name], bench.seen(cluster))
+        bench.readings += _stolen(block, name, epoch_ns, series)
+        bench.findings += gates.judge(block, name, report.requests, bench.readings, bench.datapath.features)
+
+
+def _engine(block: Block, trial: Trial, cluster: Cluster, bench: Bench) -> Process:
+    """The arm's load engine in its client's pod, with its connections open and warm."""
+    name, service = bench.arm.name, bench.mesh.services[0]
+    spec = steady.process(f"engine-{block.name}", service.address, service.port, block, name, trial.seed)
+    return cluster.run(workload.client_name(name), name, spec)
+
+
+def _walk(block: Block, epoch_ns: int, watch: Watch) -> None:
+    """Let the block's time pass. Whole windows are watched one by one; between slices nothing may stir."""
+    if block.kind is not BlockKind.SLICES:
+        for window in block.windows:
+            _sleep_until(epoch_ns, window.start_s)
+            watch.begin(window)
+            _sleep_until(epoch_ns, window.start_s + window.duration_s)
+            watch.end(window)
+    _sleep_until(epoch_ns, block.duration_s)
+
+
+def _sleep_until(epoch_ns: int, after_s: float) -> None:
+    time.sleep(max(0.0, after_s - (time.monotonic_ns() - epoch_ns) / 1e9))
+
+
+def _counted(
+    block: Block, bench: Bench, report: steady.EngineReport, before: Counts, after: Counts
+) -> Iterator[Reading]:
+    """The engine's own figures, and what each observer of the datapath counted meanwhile."""
+
+    def reading(meter: str, part: Part, subject: str, metric: str, value: float) -> Reading:
+        return Reading(meter, block.name, -1, bench.arm.name, part, subject, metric, value)
+
+    for metric, value in report.counts().items():
+        yield reading("engine", Part.LOAD, "engine", metric, value)
+    yield reading("datapath", Part.DATAPATH, "formula", "connections_per_connection", bench.datapath.connections)
+    for observer, (requests, not_understood) in after.items():
+        requests_before, not_understood_before = before[observer]
+        yield reading("datapath", Part.DATAPATH, observer, "seen_requests", requests - requests_before)
+        yield reading(
+            "datapath", Part.DATAPATH, observer, "not_understood_requests", not_understood - not_understood_before
+        )
+
+
+def _stolen(block: Block, arm: str, epoch_ns: int, series: HostSeries) -> Iterator[Reading]:
+    """For slices: the steal of the second that each lay in, since nothing is read at the edges of slices."""
+    if block.kind is BlockKind.SLICES:
+        series.settle()
+        for window in block.only(arm):
+            start_ns = epoch_ns + round(window.start_s * 1e9)
+            worst = series.worst(start_ns, start_ns + round(window.duration_s * 1e9))
+            yield Reading("host", block.name, window.index, arm, "host", "all", "steal_share", worst)
+
+
+def _files(cluster: Cluster) -> dict[str, bytes]:
+    """What every process was given and said: `config/arm.place.process/file`, `logs/arm.place.process/stdout`."""
+    files = {}
+    for process in cluster.processes:
+        place = f"{process.arm}.{process.where}.{process.spec.name}"
+        if process.spec.part is not Part.LOAD:
+            files |= {f"config/{place}/{name}": process.read(name) for name in process.spec.files}
+        files |= {f"logs/{place}/{name}": process.read(name) for name in ("stdout", "stderr")}
+    return {name: text for name, text in files.items() if text}
+
+
+def _run(trial: Trial, bench: Bench, facts: Mapping[str, str]) -> Run:
+    return Run(
+        scenario=trial.scenario,
+        trial=trial.name,
+        deployment=trial.deployment,
+        arm=bench.arm.name,
+        datapath=bench.arm.datapath,
+        features=tuple(sorted(bench.datapath.features)),
+        requests_file=f"{bench.arm.name}.parquet",
+        readings=tuple(bench.readings),
+        findings=tuple(bench.findings),
+        saturated_at=bench.saturated_at,
+        kept=bench.kept,
+        facts=facts,
+    )

@@ -1,0 +1,64 @@
+"""The sessions: `nox -l` lists them. They run in the environment that `./mesh-lab` made; nothing is built twice."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "tests"]
+
+ROOT = Path(__file__).parent
+NO_INSTALL = "--no-install"
+
+
+def _python(session: nox.Session, *words: str) -> None:
+    session.run(sys.executable, *words, env={"PYTHONWARNINGS": "error::DeprecationWarning:lab"})
+
+
+@nox.session
+def system(session: nox.Session) -> None:
+    """Install the Debian packages that are missing, after saying which and why (`-- --no-install` only says)."""
+    _python(session, "-m", "lab.packages", *(w for w in session.posargs if w == NO_INSTALL))
+
+
+@nox.session
+def reproduce(session: nox.Session) -> None:
+    """Measure every claim this machine can measure and write a report; arguments go to `mesh-lab reproduce`."""
+    system(session)
+    _python(session, "-m", "lab", "reproduce", *(w for w in session.posargs if w != NO_INSTALL))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and types."""
+    _python(session, "-m", "ruff", "check", ".")
+    _python(session, "-m", "ruff", "format", "--check", ".")
+    _python(session, "-m", "mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The project's tests: style, types, then pytest; arguments go to pytest."""
+    system(session)
+    lint(session)
+    _python(session, "-m", "pytest", *(w for w in session.posargs if w != NO_INSTALL))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Speed of the load engine beside h2load and wrk, as ratios measured in one interleaved run."""
+    system(session)
+    _python(session, "-m", "lab.load.bench", *(w for w in session.posargs if w != NO_INSTALL))
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Resolve requirements.lock anew from pyproject.toml: hashes, no registry named."""
+    uv = Path(sys.executable).with_name("uv")
+    options = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-header")
+    session.run(
+        str(uv), "pip", "compile", *options, "--extra", "dev", "pyproject.toml", "-q", "-o", "requirements.lock"
+    )
