@@ -8,9 +8,9 @@ What a gate reads, beside the raw requests (columns of `lab.record`'s raw table;
 | engine | load | any | `connects`, `reconnects` | connections opened before the start; opened again after it |
 | datapath | datapath | observer | `seen_requests`, `not_understood_requests` | what it counted in the block |
 | datapath | datapath | `formula` | `connections_per_connection` | connections the arm makes of one of the application |
-| cpu | load | any | `cpu_user_s`, `cpu_system_s` | the engine's CPU time, per window or (-1) for the block |
+| engine | load | any | `cpu_user_s`, `cpu_system_s` | CPU time of following the schedule |
 | host | host | any | `steal_share` | share of all cores' time taken by the hypervisor, per window |
-| sockets | any | `path` | `connections` | TCP connections counted on the arm's path while they were held |
+| connections | kernel | `path` | `connections` | TCP connections counted on the arm's path while they were held |
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lab.record import OUTCOMES, Block, BlockKind, Feature, Finding, Outcome, Reading, Window
+from lab.record import OUTCOMES, Block, Feature, Finding, Outcome, Reading, Window
 
 Requests = npt.NDArray[Any]  # structured: one row a request
 Floats = npt.NDArray[np.float64]
@@ -183,8 +183,8 @@ def _connections(block: Block, readings: Sequence[Reading]) -> Finding:
 
 def _generator(block: Block, arm: str, readings: Sequence[Reading]) -> Iterator[Finding]:
     """The engine's share of its core while it was its turn. A spinning engine takes all of it on purpose."""
-    user, system = (_total(readings, "cpu", f"cpu_{kind}_s", part="load") for kind in ("user", "system"))
-    if block.load.spin or (block.kind is not BlockKind.COST and user is None):
+    user, system = (_total(readings, "engine", f"cpu_{kind}_s") for kind in ("user", "system"))
+    if block.load.spin:
         return
     if user is None or system is None:
         yield Finding("generator", block.name, False, "the engine's CPU time was not read")
@@ -222,7 +222,7 @@ def _accounting(block: Block, readings: Sequence[Reading], features: frozenset[F
 
 def _sockets(block: Block, readings: Sequence[Reading]) -> Iterator[Finding]:
     """Each application connection became as many as the arm's formula says."""
-    counted = [r.value for r in readings if (r.meter, r.subject, r.metric) == ("sockets", "path", "connections")]
+    counted = [r.value for r in readings if (r.meter, r.subject, r.metric) == ("connections", "path", "connections")]
     factor = _total(readings, "datapath", "connections_per_connection")
     if not counted:
         return
@@ -234,10 +234,8 @@ def _sockets(block: Block, readings: Sequence[Reading]) -> Iterator[Finding]:
     yield Finding("sockets", block.name, counted[0] == expected, detail, counted[0], expected)
 
 
-def _total(readings: Sequence[Reading], meter: str, metric: str, part: str | None = None) -> float | None:
-    found = [r for r in readings if r.meter == meter and r.metric == metric and part in (None, r.part)]
-    windows = [r.value for r in found if r.window >= 0]
-    values = windows or [r.value for r in found]  # by window where it was read so; else for the whole block
+def _total(readings: Sequence[Reading], meter: str, metric: str) -> float | None:
+    values = [r.value for r in readings if r.meter == meter and r.metric == metric]
     return sum(values) if values else None
 
 

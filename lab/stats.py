@@ -192,7 +192,7 @@ def verdict(ratio: Interval, *, deployments: int, rounds: int, holm_p: float, fl
     """The fixed words, and why. `floor` is the noise floor; nan where no A/A contrast was measured.
 
     Equivalent: the whole 95 % interval lies in [1/(1+x), 1+x], stricter than two one-sided tests at 5 %, for which
-    the 90 % interval would do (Schuirmann 1987). Slower and faster: the interval leaves out 1, the effect is larger than
+    the 90 % interval would do (Schuirmann 1987). Slower and faster: the interval leaves out 1, the effect is above
     the noise floor, and Wilcoxon's test agrees after Holm.
     """
     scope = _scope(deployments)
