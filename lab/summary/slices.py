@@ -54,7 +54,7 @@ def changes(values: Floats) -> tuple[int, ...]:
 
 
 def carry_over(values: Floats, before: Sequence[str]) -> float:
-    """p of the hypothesis that a slice does not depend on whose came before (Kruskal & Wallis 1952); 1 if untestable."""
+    """p of: a slice does not depend on whose came before (Kruskal & Wallis 1952); 1 if untestable."""
     names = np.asarray(before)
     samples = [values[names == name] for name in sorted(set(before))]
     samples = [s for s in samples if len(s) >= 3]

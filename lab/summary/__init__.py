@@ -1,0 +1,27 @@
+"""What the stored trials of one run say: numbers only, computed from the trials and nothing else."""
+
+from __future__ import annotations
+
+from lab.summary.results import (
+    Accounting,
+    Capacity,
+    Contrast,
+    Cost,
+    Estimate,
+    Latency,
+    Memory,
+    Sockets,
+    Summary,
+)
+
+__all__ = [
+    "Accounting",
+    "Capacity",
+    "Contrast",
+    "Cost",
+    "Estimate",
+    "Latency",
+    "Memory",
+    "Sockets",
+    "Summary",
+]
