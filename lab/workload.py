@@ -63,7 +63,8 @@ http {
 _SLEEP = """\
     location ~ ^/sleep/([0-9]+)/bytes/([0-9]+)$ {
       content_by_lua_block {
-        ngx.sleep(tonumber(ngx.var[1]) / 1000)
+        local ms = tonumber(ngx.var[1])
+        if ms > 0 then ngx.sleep(ms / 1000) end
         return ngx.exec("/bytes/" .. ngx.var[2])
       }
     }"""

@@ -8,6 +8,8 @@ What is set is what keeps the comparison about the path and not about a proxy's 
   configuration to tune and no load balancing added.
 - one pool of upstream connections per downstream connection, so that an application's connection becomes exactly one
   more on each hop. Envoy keeps the upstream one after the application has closed its own, until `UPSTREAM_IDLE_S`.
+  While a destination is new to it (some milliseconds after the first request ever sent there), connections that are
+  opened at once get one upstream connection too many; so one request must go ahead of them. It is then remembered.
 
 What Envoy keeps of each request (`/stats`): per listener counts by status class and a latency histogram
 (`http.<prefix>.downstream_rq_total`, `_2xx`, `_time`); per method counts by status and a latency histogram
@@ -39,6 +41,7 @@ from lab.record import CannotRun, Failed, RequestCount
 UID = 1337  # the user that redirection rules and connect hooks let pass
 OUTBOUND, INBOUND, ADMIN = 15001, 15006, 15000  # of a sidecar, in its pod
 UPSTREAM_IDLE_S = 30  # longer than an arm waits for its turn, short enough that a finished block's sockets go away
+REMEMBERED_S = 86_400  # how long a destination stays known after its last connection
 NEVER = "0s"  # Envoy's way to switch a timeout off
 UNBOUND = 0xFFFFFFFF  # the largest value that a circuit breaker takes
 BACKLOG = 4096  # the kernel's own somaxconn; Envoy's 128 refuses connections that are opened all at once
@@ -162,6 +165,7 @@ def _cluster(gate: Gate) -> Json:
         "type": "ORIGINAL_DST",
         "lb_policy": "CLUSTER_PROVIDED",
         "connect_timeout": "10s",  # Envoy demands one
+        "cleanup_interval": f"{REMEMBERED_S}s",
         "connection_pool_per_downstream_connection": True,
         "circuit_breakers": {"thresholds": [bounds]},
         "typed_extension_protocol_options": {
