@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from lab import datapath
 from lab.record import Arm, Arrivals, Block, BlockKind, Load, Mistake, Placement, Profile, Scenario, Trial, Window
 from lab.scenario import Options, find_profile, find_scenario, narrow, scenario_names
 
@@ -50,7 +51,7 @@ class Plan:
         return found[0]
 
 
-def plan(  # noqa: PLR0913 - each is one option of the command line
+def plan(
     scenarios: Sequence[Scenario],
     profile: str,
     *,
@@ -121,7 +122,7 @@ def _dice(*seeds: object) -> random.Random:
 
 
 def _arms(scenario: Scenario, profile: Profile, datapaths: Sequence[str] | None) -> tuple[Arm, ...]:
-    names = tuple(scenario.datapaths if datapaths is None else datapaths)
+    names = tuple(scenario.datapaths if datapaths is None else map(_known, datapaths))
     if not names or len(set(names)) < len(names):
         raise Mistake(f"datapaths={','.join(names)}; name at least one, and each once")
     if not profile.compare:
@@ -129,6 +130,11 @@ def _arms(scenario: Scenario, profile: Profile, datapaths: Sequence[str] | None)
     if BASE not in names:
         raise Mistake(f"datapaths={','.join(names)}; scenario {scenario.name} compares with {BASE}: add it to the list")
     return (*(Arm(name, name) for name in names), Arm(AGAIN, BASE))
+
+
+def _known(name: str) -> str:
+    datapath.find(name)
+    return name
 
 
 def _blocks(profile: Profile, arms: Sequence[Arm], dice: random.Random, options: Options) -> tuple[Block, ...]:

@@ -8,7 +8,6 @@ import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lab import datapath
 from lab.record import Load, Mistake, Placement, Profile, Scenario
 
 HELD_S = 20.0  # how long one asked rate is held when no duration was asked
@@ -16,7 +15,7 @@ HELD_S = 20.0  # how long one asked rate is held when no duration was asked
 
 def scenario_names() -> tuple[str, ...]:
     """Every scenario there is, sorted: the modules of the package `scenarios`."""
-    import scenarios  # noqa: PLC0415 - only here, so that a scenario may import the lab
+    import scenarios
 
     return tuple(sorted(m.name for m in pkgutil.iter_modules(scenarios.__path__) if not m.ispkg))
 
@@ -59,8 +58,6 @@ class Options:
             value = getattr(self, name)
             if value is not None and not (least < value < math.inf):
                 raise Mistake(f"{name}={value}; it must be a finite number above 0")
-        for name in self.datapaths or ():
-            datapath.find(name)
 
     def given(self) -> dict[str, str]:
         """Only what was asked, as words."""

@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lab import codec, manifest, table
+from lab import codec
 from lab.record import Mistake, Run, Trial
-from lab.table import Rows
+from lab.store import manifest, table
+from lab.store.table import Rows
 
 PLAN_HASH = "plan_sha256"
 RESERVED = frozenset({"trial", "host"})  # files of a trial that an arm's must not replace
 HostRows = Sequence[Mapping[str, Any]] | Rows
 Requests = Mapping[str, Mapping[str, Rows]]
-"""Arm → block → array of `lab.table.REQUEST`."""
+"""Arm → block → array of `lab.store.table.REQUEST`."""
 
 
 def fits(planned: Trial, trial: Trial, runs: Sequence[Run], requests: Requests) -> None:

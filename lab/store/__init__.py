@@ -1,10 +1,10 @@
 """Runs on disk: one folder a run, every trial written once and at once, nothing overwritten.
 
-    results/<run>/manifest.json                        every file with its hash (`lab.manifest`)
+    results/<run>/manifest.json                        every file with its hash (`lab.store.manifest`)
                   plan.json  system.json  summary.json
                   trials/<trial>/trial.json            the trial as it was run
                                  <arm>.json            its Run
-                                 <arm>.parquet         its raw requests (`lab.table`)
+                                 <arm>.parquet         its raw requests (`lab.store.table`)
                                  host.parquet          the host's series
                                  config/…  logs/…      what was rendered, what was printed
                   report/…                             derived from all above; may be built again
@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lab import codec, entry, manifest, table
-from lab.manifest import Manifest
+from lab import codec
 from lab.plan import Plan
 from lab.record import Mistake, Run, Trial
-from lab.table import Rows
+from lab.store import entry, manifest, table
+from lab.store.table import Rows
 
 if TYPE_CHECKING:
     from lab.summary import Summary  # it imports this module
@@ -44,7 +44,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest: Manifest = manifest.read(folder)
+        self.manifest: manifest.Manifest = manifest.read(folder)
         self._runs: dict[str, tuple[Run, ...]] = {}
         self._plan: Plan | None = None
 
@@ -62,7 +62,7 @@ class Store:
         manifest.save(scratch / PLAN, raw)
         manifest.save(scratch / SYSTEM, entry.stamped(sha, "system", codec.plain(system)))
         files = manifest.hashes(scratch, scratch)
-        manifest.write(scratch, Manifest(manifest.SCHEMA, plan.run, sha, files))
+        manifest.write(scratch, manifest.Manifest(manifest.SCHEMA, plan.run, sha, files))
         scratch.rename(folder)
         manifest.settle(folder.parent)
         return cls(folder)
@@ -117,11 +117,11 @@ class Store:
         return tuple(run for trial in self.plan.trials if trial.name in self.done() for run in self._of(trial.name))
 
     def requests(self, run: Run) -> dict[str, Rows]:
-        """The raw requests of a run by block: arrays of `lab.table.REQUEST`, exactly as measured."""
+        """The raw requests of a run by block: arrays of `lab.store.table.REQUEST`, exactly as measured."""
         return table.unpack(self.folder / self._place(run.trial) / run.requests_file)
 
     def table(self, run: Run, columns: Sequence[str] | None = None) -> pa.Table:
-        """The same as one Arrow table (`block` and the columns of `lab.table.REQUEST`), e.g. for pandas."""
+        """The same as one Arrow table (`block` and the columns of `lab.store.table.REQUEST`), e.g. for pandas."""
         found = table.read(self.folder / self._place(run.trial) / run.requests_file)
         return found.select(list(columns)) if columns else found
 
@@ -159,8 +159,8 @@ class Store:
     ) -> None:
         """Store one trial: at once or not at all, and only once.
 
-        `trial` is as it was run; `requests` are arm → block → array of `lab.table.REQUEST`; `files` have paths below
-        `config/` or `logs/`. A summary and report made before are dropped: they are of fewer trials.
+        `trial` is as it was run; `requests` are arm → block → array of `lab.store.table.REQUEST`; `files` have paths
+        below `config/` or `logs/`. A summary and report made before are dropped: they are of fewer trials.
         """
         entry.fits(self.plan.trial(trial.name), trial, runs, requests)
         with self._alone():
@@ -205,7 +205,7 @@ class Store:
         self._list(self.manifest.without(f"{REPORT}/"))
         shutil.rmtree(self.folder / REPORT, ignore_errors=True)
 
-    def _list(self, listed: Manifest) -> None:
+    def _list(self, listed: manifest.Manifest) -> None:
         if listed != self.manifest:
             manifest.write(self.folder, listed)
             self.manifest = listed
