@@ -14,6 +14,8 @@ from lab.record import Failed
 
 
 class Mode(StrEnum):
+    """Which cgroup versions a machine has mounted."""
+
     V2 = "v2"
     HYBRID = "hybrid"  # controllers in v1, and a v2 tree beside them
     V1 = "v1"  # no v2 tree: the lab mounts one
@@ -84,7 +86,7 @@ def remove(folder: Path, patience_s: float = 5.0) -> None:
     """Kill what is left in a cgroup and below, then remove the folders. Idempotent."""
     deadline = time.monotonic() + patience_s
     while folder.exists():
-        _kill(folder)
+        kill(folder)
         try:
             for each in (*_below(folder), folder):
                 each.rmdir()
@@ -96,7 +98,8 @@ def remove(folder: Path, patience_s: float = 5.0) -> None:
             time.sleep(0.005)
 
 
-def _kill(folder: Path) -> None:
+def kill(folder: Path) -> None:
+    """SIGKILL to every process of a cgroup and of those below it, forks in flight included where the kernel can."""
     try:
         (folder / "cgroup.kill").write_text("1")
     except OSError:  # kernels before 5.14, or the folder has just gone

@@ -21,7 +21,7 @@ _libc = ctypes.CDLL(None, use_errno=True)  # os.setns and os.unshare came with P
 
 
 class Namespace:
-    """A new network namespace with its loopback down. `path` opens it from any process for as long as it is not closed."""
+    """A new network namespace, its loopback down. `path` opens it from any process until it is closed."""
 
     def __init__(self) -> None:
         self.fd = _in_a_thread(_unshare)
@@ -31,7 +31,7 @@ class Namespace:
         return f"/proc/{os.getpid()}/fd/{self.fd}"
 
     def inside(self, work: Callable[[], T]) -> T:
-        """What `work` returns, or raises, when it runs inside: sockets and child processes that it makes belong here."""
+        """What `work` returns or raises when run inside: sockets and child processes that it makes belong here."""
 
         def enter() -> T:
             _checked(_libc.setns(self.fd, _CLONE_NEWNET), "setns")
@@ -40,6 +40,7 @@ class Namespace:
         return _in_a_thread(enter)
 
     def close(self) -> None:
+        """Let go of it; it ends with the last process inside. Idempotent."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -1,8 +1,8 @@
 """The network of a local cluster: nodes joined by a fabric, pods joined to their node, routes between them.
 
 Node i has 10.77.0.(i+1) on the fabric (one bridge in a namespace of its own) and routes for the pods of all others:
-straight over the fabric, or through VXLAN devices (`overlay`). A pod has 10.78.i.k/32 and one veth to its node, with the
-node as its gateway; pods of one node meet in the node's routing table, as with the ptp plug-in of CNI.
+straight over the fabric, or through VXLAN devices (`overlay`). A pod has 10.78.i.k/32 and one veth to its node, its
+gateway; pods of one node meet in the node's routing table, as with the ptp plug-in of CNI.
 Everything is done from inside the namespaces: the root namespace sees no link, not even for a moment.
 """
 
@@ -69,6 +69,7 @@ class Network:
         return pod, address
 
     def close(self) -> None:
+        """Let go of all. Idempotent."""
         for namespace in (*(pod for _, pod in self.pods), *self.nodes):
             namespace.close()
         self.pods.clear()
@@ -79,6 +80,7 @@ class Network:
 
 
 def node_address(index: int) -> str:
+    """On the fabric."""
     return f"10.77.0.{index + 1}"
 
 
@@ -126,7 +128,7 @@ def _routed(index: int, nodes: int) -> None:
 
 
 def _vxlan(index: int, nodes: int) -> None:
-    """Unicast VXLAN with fixed neighbours, as flannel makes it: one device, one forwarding entry for each other node."""
+    """Unicast VXLAN with fixed neighbours, as flannel makes it: one device, one entry for each other node."""
     with IPRoute() as link:
         link.link(
             "add",

@@ -12,7 +12,7 @@ from lab.cluster import Service
 from lab.cluster.netns import Namespace
 from lab.record import CannotRun, Failed
 
-_TABLE = {"family": "ip", "table": "services"}
+_TABLE: dict[str, Any] = {"family": "ip", "table": "services"}
 
 
 def address(number: int) -> str:
@@ -34,7 +34,7 @@ def install(node: Namespace, services: Sequence[Service]) -> None:
 
 
 def ruleset(services: Sequence[Service]) -> dict[str, Any]:
-    """As `nft -j` reads it (libnftables-json(5)). New connections go to an endpoint at random; conntrack keeps them there."""
+    """As `nft -j` reads it (libnftables-json(5)). A new connection goes to a random endpoint; conntrack keeps it."""
     made: list[dict[str, Any]] = [
         {"table": {"family": "ip", "name": "services"}},
         {"chain": _TABLE | {"name": "services"}},
