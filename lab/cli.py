@@ -9,11 +9,13 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+import typer.core
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -21,8 +23,36 @@ from rich.table import Table
 from lab import codec
 from lab.record import CannotRun, LabError, Mistake, Placement
 
+screen = Console()
+errors = Console(stderr=True)
+
+
+class Commands(typer.core.TyperGroup):
+    """All commands end the same way: a user's mistake is one line and a code, never a traceback."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _complain("interrupted; what was started has been removed, finished trials are kept", 130)
+        except (Mistake, CannotRun) as error:
+            _complain(str(error), 2)
+        except LabError as error:
+            _complain(str(error), 1)
+        except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return None
+
+
+def _complain(text: str, code: int) -> NoReturn:
+    errors.print(f"mesh-lab: {escape(text)}", highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
 app = typer.Typer(
     name="mesh-lab",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,8 +60,6 @@ app = typer.Typer(
     help="Measures service-mesh datapaths against each other: eBPF in the kernel, a proxy per node, a sidecar per pod.",
     epilog="Try `mesh-lab doctor`, then `mesh-lab reproduce`. Each run is a folder below results/, with a report.",
 )
-screen = Console()
-errors = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder that holds the runs.")]
@@ -243,7 +271,7 @@ def _show(folder: Path, as_json: bool) -> None:
     screen.print(f"report: {escape(str(folder / 'report' / 'index.html'))}")
 
 
-def _say(quiet: bool):  # type: ignore[no-untyped-def]
+def _say(quiet: bool) -> Callable[[str], None]:
     """Progress between measurements goes to standard error, so that standard output stays clean."""
     return (lambda _: None) if quiet else (lambda text: errors.print(escape(text), highlight=False))
 
@@ -264,18 +292,4 @@ def _terminated(*_: object) -> None:
 def main() -> None:
     """Entry point of `mesh-lab`."""
     signal.signal(signal.SIGTERM, _terminated)
-    try:
-        app(standalone_mode=True)
-    except (Mistake, CannotRun) as error:
-        errors.print(f"mesh-lab: {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except LabError as error:
-        errors.print(f"mesh-lab: {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        errors.print(
-            "mesh-lab: interrupted; what was started has been removed, finished trials are kept", highlight=False
-        )
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    app()

@@ -104,21 +104,32 @@ def _trials(scenario: Scenario, asked: Profile, seed: int, options: Options) -> 
     start = _dice(seed, scenario.name).sample(range(len(arms)), len(arms))
     for deployment in range(1, profile.deployments + 1):
         dice = _dice(seed, scenario.name, deployment)
-        yield Trial(
-            name=f"{scenario.name}-d{deployment}",
-            scenario=scenario.name,
-            deployment=deployment,
-            seed=dice.getrandbits(31),
-            arms=arms,
-            pairs=tuple(start[(slot + deployment) % len(arms)] for slot in range(len(arms))),  # a Latin square's row
-            placement=options.placement or scenario.placement,
-            blocks=_blocks(profile, arms, dice, options),
-        )
+        for suffix, blocks in _apart(_blocks(profile, arms, dice, options)):
+            yield Trial(
+                name=f"{scenario.name}-d{deployment}{suffix}",
+                scenario=scenario.name,
+                deployment=deployment,
+                seed=dice.getrandbits(31),
+                arms=arms,
+                pairs=tuple(start[(slot + deployment) % len(arms)] for slot in range(len(arms))),  # of a Latin square
+                placement=options.placement or scenario.placement,
+                blocks=blocks,
+            )
 
 
 def _dice(*seeds: object) -> random.Random:
     """Chance that anybody can roll again: the same seeds give the same numbers on every machine."""
     return random.Random("/".join(map(str, seeds)))  # noqa: S311 - an order of trials is no secret
+
+
+def _apart(blocks: Sequence[Block]) -> Iterable[tuple[str, tuple[Block, ...]]]:
+    """Blocks that count sockets get a deployment of their own: proxies keep those of an earlier block for a while."""
+    together = tuple(b for b in blocks if b.kind is not BlockKind.HOLD)
+    if together:
+        yield "", together
+    for block in blocks:
+        if block.kind is BlockKind.HOLD:
+            yield f"-{block.name}", (block,)
 
 
 def _arms(scenario: Scenario, profile: Profile, datapaths: Sequence[str] | None) -> tuple[Arm, ...]:

@@ -188,7 +188,7 @@ def _walk(block: Block, epoch_ns: int, watch: Watch) -> None:
         for window in block.windows:
             _sleep_until(epoch_ns, window.start_s)
             watch.begin(window)
-            _sleep_until(epoch_ns, window.start_s + window.duration_s)
+            _sleep_until(epoch_ns, window.start_s + window.duration_s + block.guard_s / 2)
             watch.end(window)
     _sleep_until(epoch_ns, block.duration_s)
 
@@ -206,7 +206,7 @@ def _counted(
         return Reading(meter, block.name, -1, bench.arm.name, part, subject, metric, value)
 
     for metric, value in report.counts().items():
-        yield reading("engine", Part.LOAD, "engine", metric, value)
+        yield reading("engine", Part.LOAD, "engine", "on_wire_requests" if metric == "on_wire" else metric, value)
     yield reading("datapath", Part.DATAPATH, "formula", "connections_per_connection", bench.datapath.connections)
     for observer, (requests, not_understood) in after.items():
         requests_before, not_understood_before = before[observer]

@@ -23,7 +23,7 @@ def there() -> frozenset[Need]:
 def trial(name: str) -> Trial:
     load = Load(rate_per_s=200, connections=4)
     windows = (Window(0, 0, name, 0.0, SECONDS),)
-    blocks = tuple(Block(str(k), k, load, windows, guard_s=0.2) for k in (BlockKind.COST, BlockKind.HOLD))
+    blocks = tuple(Block(str(k), k, load, windows, guard_s=0.2) for k in (BlockKind.HOLD, BlockKind.COST))
     return Trial(f"contract-{name}", "contract", 1, 1, (Arm(name, name),), (0,), Placement.TWO_NODES, blocks)
 
 

@@ -40,7 +40,7 @@ from lab.record import CannotRun, Failed, RequestCount
 
 UID = 1337  # the user that redirection rules and connect hooks let pass
 OUTBOUND, INBOUND, ADMIN = 15001, 15006, 15000  # of a sidecar, in its pod
-UPSTREAM_IDLE_S = 30  # longer than an arm waits for its turn, short enough that a finished block's sockets go away
+UPSTREAM_IDLE_S = 10  # longer than an arm waits for its turn, short enough that a finished block's sockets go away
 REMEMBERED_S = 86_400  # how long a destination stays known after its last connection
 NEVER = "0s"  # Envoy's way to switch a timeout off
 UNBOUND = 0xFFFFFFFF  # the largest value that a circuit breaker takes

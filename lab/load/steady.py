@@ -67,6 +67,7 @@ def start(process: Process, epoch_ns: int) -> None:
 
 def collect(process: Process, timeout_s: float) -> EngineReport:
     """Wait until an engine has drained, and read what it did; `Failed` with its last words if it broke off."""
+    process.tell("stop")
     code = process.wait(timeout_s)
     if code:
         words = process.read("stderr").decode(errors="replace").strip().splitlines()
@@ -87,8 +88,9 @@ def follow(file: Path) -> None:
         engine.open()
         print("ready", flush=True)
         report = engine.run(_epoch(sys.stdin.readline()))
-    np.save(file.with_name("requests.npy"), report.requests)
-    file.with_name("report.json").write_text(json.dumps(report.counts()))
+        np.save(file.with_name("requests.npy"), report.requests)
+        file.with_name("report.json").write_text(json.dumps(report.counts()))
+        sys.stdin.readline()  # connections stay open until `collect`: meters count them after the last window
 
 
 def _epoch(line: str) -> int:

