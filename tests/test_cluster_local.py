@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from root_namespace import snapshot
@@ -48,8 +49,8 @@ def server(text: str) -> ProcessSpec:
     return ProcessSpec("web", argv, Part.APP, files={"name": text}, ready=Http(8080, "/name"))
 
 
-def shell(script: str, name: str = "sh", **rest: object) -> ProcessSpec:
-    return replace(ProcessSpec(name, ("sh", "-c", script), Part.APP), **rest)  # type: ignore[arg-type]
+def shell(script: str, name: str = "sh", **rest: Any) -> ProcessSpec:
+    return replace(ProcessSpec(name, ("sh", "-c", script), Part.APP), **rest)
 
 
 def layout() -> Layout:
@@ -121,7 +122,8 @@ def test_large_answers_fit_through_the_underlay(any_cluster: LocalCluster) -> No
 
 
 def test_a_process_runs_as_its_user_in_its_namespace_and_cgroup(cluster: LocalCluster) -> None:
-    script = "id -u; id -g; id -G; readlink /proc/self/ns/net; sed -n 's/^0:://p' /proc/self/cgroup; grep CapEff /proc/self/status"
+    script = "id -u; id -g; id -G; readlink /proc/self/ns/net; sed -n 's/^0:://p' /proc/self/cgroup"
+    script += "; grep CapEff /proc/self/status"
     process = cluster.run("client", "arm", shell(script, user=1337))
     assert process.wait(5) == 0
     uid, gid, groups, namespace, group, effective = process.read("stdout").decode().splitlines()
@@ -135,7 +137,7 @@ def test_a_process_runs_as_its_user_in_its_namespace_and_cgroup(cluster: LocalCl
 
 
 def test_privileges_are_capabilities(cluster: LocalCluster) -> None:
-    def capabilities(**rest: object) -> tuple[str, int]:
+    def capabilities(**rest: Any) -> tuple[str, int]:
         uid, line = output(cluster, "node0", shell("id -u; grep CapEff /proc/self/status", **rest))
         return uid, int(line.split()[1], 16)
 
@@ -158,6 +160,15 @@ def test_files_are_written_with_the_folder_in_place_of_dir(cluster: LocalCluster
     spec = shell("cat {dir}/conf/a; pwd", files={"conf/a": "root={dir}\n"}, env={"X": "{dir}"})
     first, second = output(cluster, "client", spec)
     assert first == f"root={second}"
+
+
+def test_python_processes_import_the_lab_wherever_it_was_started(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", ".")
+    spec = ProcessSpec("import", (sys.executable, "-c", "import lab; print(*lab.__path__)"), Part.LOAD)
+    assert output(cluster, "client", spec) == [str(ROOT / "lab")]
 
 
 def test_a_program_below_a_root_only_folder_runs_as_anybody(cluster: LocalCluster, tmp_path: Path) -> None:
@@ -259,7 +270,7 @@ def test_nodes_have_cores_of_their_own_when_asked(cluster: LocalCluster) -> None
 def test_a_pods_init_runs_before_it_and_node_processes_before_all(tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     note = 'echo {} >> "$SEEN"'
-    root = {"user": 0, "env": {"SEEN": str(seen)}}
+    root: dict[str, Any] = {"user": 0, "env": {"SEEN": str(seen)}}
     pod = PodSpec(
         "pod", 0, "arm", "app", (shell(note.format("main") + "; echo up", **root, ready=Line("up")),),
         init=(shell(f"sleep 0.1; {note.format('init')}", name="init", **root),),
@@ -385,15 +396,16 @@ def list_leftovers(state: Path, running: bool = False) -> list[str]:
 HOLD = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from lab.cluster.local import LocalCluster
 sys.path.insert(0, {tests!r})
 from test_cluster_local import layout, only, shell
-from lab.cluster import Port
+from lab.cluster import Line, Port
 with LocalCluster("held", overlay=True, state=Path({state!r})) as cluster:
     print("opened", flush=True)
     cluster.deploy({layout})
     # A grandchild that nothing kills when the lab dies.
-    cluster.run("client", "arm", shell("sleep 600 & echo up; wait"))
+    cluster.run("client", "arm", shell("sleep 600 & echo up; wait", ready=Line("up")))
     print("up", flush=True)
     time.sleep(600)
 """

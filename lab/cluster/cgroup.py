@@ -12,6 +12,8 @@ from pathlib import Path
 
 from lab.record import Failed
 
+_PAUSE_S = 0.002
+
 
 class Mode(StrEnum):
     """Which cgroup versions a machine has mounted."""
@@ -86,7 +88,7 @@ def remove(folder: Path, patience_s: float = 5.0) -> None:
     """Kill what is left in a cgroup and below, then remove the folders. Idempotent."""
     deadline = time.monotonic() + patience_s
     while folder.exists():
-        kill(folder)
+        _kill(folder)
         try:
             for each in (*_below(folder), folder):
                 each.rmdir()
@@ -95,11 +97,20 @@ def remove(folder: Path, patience_s: float = 5.0) -> None:
         except OSError as error:
             if time.monotonic() > deadline:
                 raise Failed(f"cgroup {folder} cannot be removed: {error}; it holds {members(folder)}") from error
-            time.sleep(0.005)
+            time.sleep(_PAUSE_S)
 
 
-def kill(folder: Path) -> None:
-    """SIGKILL to every process of a cgroup and of those below it, forks in flight included where the kernel can."""
+def empty(folder: Path, patience_s: float = 2.0) -> None:
+    """Kill every process of a cgroup and of those below it, and wait until they are gone. Idempotent."""
+    deadline = time.monotonic() + patience_s
+    while members(folder):
+        _kill(folder)
+        if time.monotonic() > deadline:
+            raise Failed(f"cgroup {folder} holds processes that cannot be killed: {members(folder)}")
+        time.sleep(_PAUSE_S)
+
+
+def _kill(folder: Path) -> None:
     try:
         (folder / "cgroup.kill").write_text("1")
     except OSError:  # kernels before 5.14, or the folder has just gone

@@ -95,9 +95,9 @@ class LocalProcess(Process):
             return
         while self._child.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
-        cgroup.kill(self.cgroup)
-        self._child.kill()  # in case it never reached its cgroup
+        self._child.kill()
         self._child.wait()
+        cgroup.empty(self.cgroup)
         cast(IO[bytes], self._child.stdin).close()
 
     def story(self, what: str) -> str:

@@ -41,8 +41,13 @@ def settled(spec: ProcessSpec, folder: Path) -> ProcessSpec:
 
 def environment(spec: ProcessSpec, folder: Path) -> dict[str, str]:
     """Little, and the same wherever the lab was started."""
-    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    passed = {name: _absolute(os.environ[name]) for name in _PASSED_ON if name in os.environ}
     return {"PATH": _PATH, "HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8"} | passed | dict(spec.env)
+
+
+def _absolute(paths: str) -> str:
+    """A process starts in a folder of its own, where `PYTHONPATH=.` would mean something else."""
+    return ":".join(str(Path(path).absolute()) for path in paths.split(":"))
 
 
 def furnish(spec: ProcessSpec, folder: Path) -> None:

@@ -13,9 +13,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 def named(what: str, name: str) -> str:
     """The name itself; `Mistake` when it cannot be a folder's."""
     if not _NAME.fullmatch(name):
-        raise Mistake(
-            f"{what} name {name!r}; allowed are letters, digits, '_', '.' and '-', at most 100, the first a letter or digit"
-        )
+        raise Mistake(f"{what} name {name!r}; allowed are letters, digits, '_', '.', '-', at most 100, no sign first")
     return name
 
 
