@@ -13,6 +13,7 @@ from lab.summary.results import (
     Sockets,
     Summary,
 )
+from lab.summary.summarise import summarise
 
 __all__ = [
     "Accounting",
@@ -24,4 +25,5 @@ __all__ = [
     "Memory",
     "Sockets",
     "Summary",
+    "summarise",
 ]

@@ -1,0 +1,163 @@
+"""What limits the results of a run, in words, with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from lab import gates, stats
+from lab.plan import AGAIN
+from lab.record import BlockKind
+from lab.summary import slices
+from lab.summary.pieces import Piece, by_arm, grouped, of_kind
+from lab.summary.results import Accounting, Capacity, Contrast
+
+SURE = 0.01  # of a carry-over, after Holm
+QUICK_DEPLOYMENTS = 5
+MUCH_NOISE = 0.05
+
+
+def warnings(
+    found: Sequence[Piece],
+    contrasts: Sequence[Contrast],
+    capacities: Sequence[Capacity],
+    proofs: Sequence[Accounting],
+    host: dict[str, float],
+) -> Iterator[str]:
+    """Every warning, the gravest first."""
+    yield from _unproven(proofs)
+    yield from _gated(found)
+    yield from _deployments(contrasts)
+    yield from _instances(contrasts)
+    yield from _noise(contrasts)
+    yield from _knees(capacities)
+    yield from _steal(host)
+    yield from _few_for_p99(found, contrasts)
+    yield from _unsteady(contrasts)
+    yield from _carried_over(found)
+
+
+def _unproven(proofs: Iterable[Accounting]) -> Iterator[str]:
+    for a in proofs:
+        if a.seen != a.sent or a.not_understood:
+            yield (
+                f"{a.arm}: {a.observer} saw {a.seen:,} of {a.sent:,} requests and did not understand {a.not_understood:,};"
+                " blocks without proof are left out: look for traffic that takes another way"
+            )
+
+
+def _gated(found: Sequence[Piece]) -> Iterator[str]:
+    """Blocks left out for another reason than overload."""
+    for (scenario, _, arm), group in grouped(of_kind(found, BlockKind.SLICES), by_arm).items():
+        void = [p for p in group if not p.valid]
+        failed = sorted(
+            {f.gate for p in void for f in p.run.findings if not f.passed and f.block in (p.block.name, "")}
+        )
+        failed = [name for name in failed if name not in gates.LABELS]
+        if failed:
+            yield (
+                f"{scenario}, {void[0].block.name}, {arm}: {len(void)} of {len(group)} deployments are left out, since "
+                f"{', '.join(failed)} failed; see the gates, and run again on a quieter machine or longer"
+            )
+
+
+def _deployments(contrasts: Sequence[Contrast]) -> Iterator[str]:
+    few = [c.deployments for c in contrasts if 0 < c.deployments < stats.FEW_DEPLOYMENTS]
+    if few:
+        yield (
+            f"some intervals stand on {min(few)} deployment{'s' if min(few) > 1 else ''} and do not hold for others; "
+            f"measure with --deployments {QUICK_DEPLOYMENTS} or more"
+        )
+    elif contrasts and 0 < max(c.deployments for c in contrasts) < QUICK_DEPLOYMENTS:
+        yield (
+            f"three or four deployments give wide intervals (Student's t with 2 or 3 degrees of freedom); "
+            f"{QUICK_DEPLOYMENTS} shorter ones say more in the same time"
+        )
+
+
+def _instances(contrasts: Iterable[Contrast]) -> Iterator[str]:
+    for c in contrasts:
+        if c.arm == AGAIN and c.rounds and (c.ratio.low > 1 or c.ratio.high < 1) and c.metric == "p50":
+            yield (
+                f"{c.load}: two equal arms differ, p50 ratio {c.ratio.value:.3f} [{c.ratio.low:.3f}, {c.ratio.high:.3f}];"
+                " effects below this are not believed: measure more deployments"
+            )
+
+
+def _noise(contrasts: Iterable[Contrast]) -> Iterator[str]:
+    loud = [c for c in contrasts if c.arm == AGAIN and c.metric == "p50" and c.noise_floor > MUCH_NOISE]
+    if loud:
+        worst = max(loud, key=lambda c: c.noise_floor)
+        yield (
+            f"the noise floor of the p50 reaches {worst.noise_floor:.1%} ({worst.load}): smaller effects stay undecided;"
+            " measure more deployments and rounds, or on a quieter machine"
+        )
+
+
+def _knees(capacities: Iterable[Capacity]) -> Iterator[str]:
+    for c in capacities:
+        if c.saturated_per_s is not None:
+            kept = f"keeps {c.kept_per_s:g}/s" if c.kept_per_s is not None else "keeps no step"
+            yield (
+                f"{c.scenario}: {c.arm} {kept} and saturates at {c.saturated_per_s:g}/s on this machine; "
+                "its latency is compared below that only: give it more cores to compare higher"
+            )
+
+
+def _steal(host: dict[str, float]) -> Iterator[str]:
+    flagged = host.get("disturbed_windows_share", 0.0)
+    if flagged > 0:
+        yield (
+            f"the hypervisor took more than {gates.MOST_STEAL:.0%} of the machine in {flagged:.1%} of the windows;"
+            " a verdict that changes without them says so: use a machine of your own"
+        )
+
+
+def _few_for_p99(found: Sequence[Piece], contrasts: Sequence[Contrast]) -> Iterator[str]:
+    there = {(c.scenario, c.load) for c in contrasts if c.metric == "p99"}
+    loads = dict.fromkeys((p.run.scenario, p.block.name) for p in of_kind(found, BlockKind.SLICES))
+    for scenario, load in loads:
+        if (scenario, load) not in there:
+            yield (
+                f"{scenario}, {load}: no deployment has the {stats.LEAST_FOR_P99} requests of an arm that a p99 needs; "
+                "measure more rounds"
+            )
+
+
+def _unsteady(contrasts: Iterable[Contrast]) -> Iterator[str]:
+    """Ratios that change their level within a deployment."""
+    for c in contrasts:
+        for deployment in sorted({d for d, _, _ in c.rounds_ratio}) if c.metric == "p50" else ():
+            series = np.log([ratio for d, _, ratio in c.rounds_ratio if d == deployment])
+            places = slices.changes(series)
+            if places:
+                yield (
+                    f"{c.load}, {c.arm}: the p50 ratio changed its level in deployment {deployment} after "
+                    f"{', '.join(str(p) for p in places)} rounds: not steady; look at the series, and warm up longer"
+                )
+
+
+def _carried_over(found: Sequence[Piece]) -> Iterator[str]:
+    """Does a slice depend on whose slice came before it?"""
+    groups = list(grouped((p for p in of_kind(found, BlockKind.SLICES) if p.valid), by_arm).items())
+    ps = stats.holm([_carry_over(group) for _, group in groups])
+    for ((_, load, arm), _), p in zip(groups, ps, strict=True):
+        if p < SURE:
+            yield f"{load}, {arm}: slices depend on the arm before them (p={p:.4f}): lengthen the guard and drop_s"
+
+
+def _carry_over(group: Sequence[Piece]) -> float:
+    values: list[float] = []
+    before: list[str] = []
+    for p in group:
+        windows = sorted(p.block.windows, key=lambda w: w.start_s)
+        previous = {w.index: v.arm for v, w in pairwise(windows)}
+        p50 = slices.statistic(p.response_s, p.window, max(w.index for w in windows) + 1, "p50")
+        own = [w.index for w in p.block.only(p.run.arm) if w.index in previous and np.isfinite(p50[w.index])]
+        if own:
+            logs = np.log(p50[own])
+            values += (logs - np.median(logs)).tolist()
+            before += [previous[i] for i in own]
+    return slices.carry_over(np.asarray(values), before)

@@ -1,0 +1,62 @@
+"""From the stored trials of one run to its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lab.store import Store
+from lab.summary import advice, contrasts, costs, latency
+from lab.summary.pieces import Piece, pieces
+from lab.summary.results import Summary
+
+
+def summarise(store: Store) -> Summary:
+    """Everything that the stored trials say; the same trials always give the same summary."""
+    found = pieces(store)
+    compared = tuple(contrasts.contrasts(found))
+    climbed = tuple(latency.capacities(found))
+    proofs = tuple(costs.accounting(found))
+    watched = _host(store, found)
+    return Summary(
+        run=store.plan.run,
+        profile=store.plan.profile,
+        origin=", ".join(sorted({p.run.origin for p in found})) or "nothing measured",
+        latencies=tuple(latency.latencies(found)),
+        contrasts=compared,
+        capacities=climbed,
+        costs=tuple(costs.costs(found)),
+        memories=tuple(costs.memories(found)),
+        sockets=tuple(costs.sockets(found)),
+        accounting=proofs,
+        referee=costs.referee(found),
+        host=watched,
+        gates=_gates(store),
+        warnings=tuple(advice.warnings(found, compared, climbed, proofs, watched)),
+    )
+
+
+def _host(store: Store, found: Sequence[Piece]) -> dict[str, float]:
+    """Steal and pressure over all trials, and the share of windows that the hypervisor disturbed."""
+    tables = [store.host(trial.name) for trial in store.trials()]
+    figures: dict[str, float] = {}
+    for column in ("steal_share", "cpu_pressure", "memory_pressure", "io_pressure"):
+        values = [v for t in tables if column in t.column_names for v in t[column].to_pylist() if v is not None]
+        if values:
+            name = f"{column.removesuffix('_share')}_share"
+            figures |= {f"mean_{name}": float(np.mean(values)), f"worst_{name}": float(np.max(values))}
+    windows = sum(p.windows for p in found)
+    if windows:
+        disturbed = sum(len(p.stolen & {w.index for w in p.block.only(p.run.arm)}) for p in found)
+        figures["disturbed_windows_share"] = disturbed / windows
+    return figures
+
+
+def _gates(store: Store) -> dict[str, dict[str, int]]:
+    """How often each gate passed and failed."""
+    tally: dict[str, dict[str, int]] = {}
+    for finding in (f for run in store.runs() for f in run.findings):
+        counts = tally.setdefault(finding.gate, {"passed": 0, "failed": 0})
+        counts["passed" if finding.passed else "failed"] += 1
+    return tally
