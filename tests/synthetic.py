@@ -180,6 +180,7 @@ def _readings(block: Block, arm: Arm, requests: npt.NDArray[Any], truth: Truth) 
     sent = int((requests["sent_ns"] >= 0).sum())
     connections = block.load.connections
     yield reading("engine", -1, "load", "engine", "on_wire_requests", sent + connections)
+    yield reading("engine", -1, "load", "engine", "warmups", connections)
     yield reading("engine", -1, "load", "engine", "connects", connections)
     yield reading("engine", -1, "load", "engine", "reconnects", 0)
     yield reading("engine", -1, "load", "engine", "cpu_user_s", 3e-6 * len(requests))
