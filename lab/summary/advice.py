@@ -43,7 +43,7 @@ def _unproven(proofs: Iterable[Accounting]) -> Iterator[str]:
     for a in proofs:
         if a.seen != a.sent or a.not_understood:
             yield (
-                f"{a.arm}: {a.observer} saw {a.seen:,} of {a.sent:,} requests and did not understand {a.not_understood:,};"
+                f"{a.arm}: {a.observer} saw {a.seen:,} of {a.sent:,} requests, {a.not_understood:,} not understood;"
                 " blocks without proof are left out: look for traffic that takes another way"
             )
 
@@ -81,7 +81,7 @@ def _instances(contrasts: Iterable[Contrast]) -> Iterator[str]:
     for c in contrasts:
         if c.arm == AGAIN and c.rounds and (c.ratio.low > 1 or c.ratio.high < 1) and c.metric == "p50":
             yield (
-                f"{c.load}: two equal arms differ, p50 ratio {c.ratio.value:.3f} [{c.ratio.low:.3f}, {c.ratio.high:.3f}];"
+                f"{c.load}: two equal arms differ by {c.ratio.value - 1:+.1%} in p50, and surely so;"
                 " effects below this are not believed: measure more deployments"
             )
 
@@ -91,7 +91,7 @@ def _noise(contrasts: Iterable[Contrast]) -> Iterator[str]:
     if loud:
         worst = max(loud, key=lambda c: c.noise_floor)
         yield (
-            f"the noise floor of the p50 reaches {worst.noise_floor:.1%} ({worst.load}): smaller effects stay undecided;"
+            f"the noise floor of the p50 reaches {worst.noise_floor:.1%} ({worst.load}): smaller ones stay undecided;"
             " measure more deployments and rounds, or on a quieter machine"
         )
 
