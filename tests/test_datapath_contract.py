@@ -28,11 +28,13 @@ def trial(name: str) -> Trial:
 
 
 @pytest.fixture(scope="module", params=datapath.names())
-def measured(request: pytest.FixtureRequest, there: frozenset[Need]) -> Iterator[Measured]:
+def measured(
+    request: pytest.FixtureRequest, there: frozenset[Need], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Measured]:
     lacks = (doctor.ALWAYS | datapath.find(request.param).needs) - there
     if lacks:
         pytest.skip(f"{request.param} lacks {', '.join(sorted(lacks))}")
-    with LocalCluster(f"contract-{os.getpid()}") as cluster:
+    with LocalCluster(f"contract-{os.getpid()}", state=tmp_path_factory.mktemp("state")) as cluster:
         yield measure(trial(request.param), cluster, lambda _: None)
 
 

@@ -91,13 +91,20 @@ static int pump(struct engine *e)
     return 0;
 }
 
-/* Opens every connection and sends one warm-up request on each. 0: done; EINTR: call again; else see counts. */
+/*
+ * Opens every connection and sends one warm-up request on each. 0: done; EINTR: call again; else see counts.
+ *
+ * The first goes ahead alone, with a pause behind it: a proxy that meets a destination for the first time makes one
+ * upstream connection too many for whoever comes before all its threads know it.
+ */
 int engine_open(struct engine *e)
 {
     while (!e->plan.counts->failed && (e->cold || e->opened < e->plan.connections)) {
         int error;
 
-        while (e->opened < e->plan.connections && e->cold < OPEN_AT_ONCE) {
+        if (e->opened == 1 && !e->cold)
+            usleep(PAUSE_US);
+        while (e->opened < e->plan.connections && e->cold < (e->opened == e->cold ? 1 : OPEN_AT_ONCE)) {
             e->cold++;
             e->scratch.first_byte = -1;
             give(e, &e->connections[e->opened++], WARMUP);

@@ -16,7 +16,7 @@
 enum outcome { OK, TIMEOUT, RESET, REFUSED, NOT_SENT, MALFORMED }; /* as lab.record.OUTCOMES */
 enum state { CLOSED, OPENING, FREE, BUSY };
 enum { NO_REQUEST = -1, WARMUP = -2 };
-enum { EVENTS = 256, ANSWER_BYTES = 1 << 16, OPEN_AT_ONCE = 32, COME_BACK = EINTR };
+enum { EVENTS = 256, ANSWER_BYTES = 1 << 16, OPEN_AT_ONCE = 32, PAUSE_US = 100000, COME_BACK = EINTR };
 
 struct request {
     int32_t window;
