@@ -1,4 +1,4 @@
-"""Programs for the meters to watch, run as `python meter_children.py <name> <arguments>`, and the pods to run them in."""
+"""Programs for meters to watch, run as `python meter_children.py <name> <arguments>`, and pods to run them in."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from meter_children import PORT, RELAY_PORT, WINDOW, block, child, stop, two_pods
 
 from lab.cluster import Part
 from lab.cluster.local import LocalCluster
@@ -12,7 +13,6 @@ from lab.meter.connections import Connections, Openings, hops, path
 from lab.meter.processes import of_arm
 from lab.meter.sockets import Socket, established, structure_bytes
 from lab.record import BlockKind, CannotRun, Failed, Reading
-from meter_children import PORT, RELAY_PORT, WINDOW, block, child, stop, two_pods
 
 COUNTS = (2, 10, 100)
 

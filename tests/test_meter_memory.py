@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from meter_children import WINDOW, block, child, stop, two_pods
 
 from lab.cluster.local import LocalCluster
 from lab.meter.memory import Memory, Resident, resident, rollup
 from lab.record import BlockKind, Failed
-from meter_children import WINDOW, block, child, stop, two_pods
 
 SIZE = 32 << 20
 SMAPS = """\

@@ -52,7 +52,7 @@ class Instrument:
         try:
             self._process.stdin.write(question + "\n")
             self._process.stdin.flush()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # broken pipe; or closed by `stop`
             raise Failed(f"{self.module} has ended: {self._last_words()}") from error
         return self._answer()
 
