@@ -239,5 +239,5 @@ def _cpu(arm: Arm, count: int, truth: Truth) -> Iterator[tuple[str, str, str, fl
     yield "kernel", "remainder", "cpu_s", 5e-6 * count
 
 
-if __name__ == "__main__":  # python -m tests.synthetic FOLDER: a folder to look at
+if __name__ == "__main__":  # python tests/synthetic.py FOLDER: a folder to look at
     print(store(Path(sys.argv[1])).folder)

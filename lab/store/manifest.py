@@ -49,10 +49,11 @@ def read(folder: Path) -> Manifest:
         raise Mistake(f"{folder} has no {NAME}, so it is no results folder; name a folder that `mesh-lab run` has made")
     raw = path.read_bytes()
     data = codec.parse(raw)
-    schema = data.get("manifest", {}).get("schema") if isinstance(data, dict) else None
+    inner = data.get("manifest") if isinstance(data, dict) else None
+    schema = inner.get("schema") if isinstance(inner, dict) else None
     if schema != SCHEMA and isinstance(schema, int):
         raise Mistake(f"{path} has schema {schema}; this version reads {SCHEMA}; use the version that made it")
-    found = codec.load(Manifest, data.get("manifest") if isinstance(data, dict) else None)
+    found = codec.load(Manifest, inner)
     if found.text() != raw:
         raise Mistake(f"{path} is not what was written; it was changed, take the folder from where it was published")
     return found
