@@ -63,8 +63,18 @@ def memories(found: Sequence[Piece]) -> Iterator[Memory]:
             if each:
                 first = group[0]
                 means = [float(np.mean(column)) for column in zip(*each, strict=True)]
-                who = first.run.scenario, first.block.name, first.run.arm, part
-                yield Memory(*who, round(means[0]), *means[1:])
+                yield Memory(
+                    scenario=first.run.scenario,
+                    load=first.block.name,
+                    arm=first.run.arm,
+                    part=part,
+                    processes=round(means[0]),
+                    pss_bytes=means[1],
+                    private_bytes=means[2],
+                    rss_bytes=means[3],
+                    bpf_bytes=means[4],
+                    places=max(_places(p, part) for p in group),
+                )
 
 
 def _held(p: Piece, part: str) -> tuple[float, ...]:
@@ -73,6 +83,11 @@ def _held(p: Piece, part: str) -> tuple[float, ...]:
     sizes = [sum(p.values("memory", size, part=part)) for size in SIZES]
     readings = len(p.values("memory", "pss_bytes", part=part))
     return tuple(x / p.windows for x in (readings, *sizes, bpf))
+
+
+def _places(p: Piece, part: str) -> int:
+    """How many pods or nodes the processes of a part are in; subjects are `place/process`."""
+    return len({r.subject.partition("/")[0] for r in p.readings if (r.meter, r.part) == ("memory", part)})
 
 
 def sockets(found: Sequence[Piece]) -> Iterator[Sockets]:

@@ -103,6 +103,7 @@ class Memory:
     private_bytes: float
     rss_bytes: float
     bpf_bytes: float
+    places: int = 1  # pods or nodes that these processes are in
 
 
 @dataclass(frozen=True)
