@@ -70,7 +70,7 @@ def test_stopping_twice_is_stopping_once() -> None:
 
 def test_a_failure_in_the_thread_reaches_the_one_who_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
     series = HostSeries(INTERVAL_S)
-    monkeypatch.setattr("lab.meter.host.host_times", lambda: times().pop("a class that no kernel has"))
+    monkeypatch.setattr("lab.meter.host.STAT", Path("/proc/a file that no kernel has"))
     series.start()
     with pytest.raises(Failed, match="could not be sampled"):
         series.stop()

@@ -28,6 +28,7 @@ from lab.meter.processes import alive, gone, part, subject
 from lab.record import Block, Failed, Reading, Window
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+STAT = Path("/proc/stat")
 HOST_CLASSES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 BUSY = ("user", "nice", "system", "irq", "softirq")
 
@@ -76,10 +77,9 @@ def own_usage() -> Usage:
     return Usage(seen.ru_utime + seen.ru_stime, seen.ru_utime, seen.ru_stime)
 
 
-def host_times() -> dict[str, float]:
-    """Seconds of all processors together since boot, by class of /proc/stat; guests are inside user."""
-    with Path("/proc/stat").open() as file:
-        words = file.readline().split()
+def host_times(stat: str | None = None) -> dict[str, float]:
+    """Seconds of all processors together since boot, by class of /proc/stat (or its text); guests are inside user."""
+    words = (stat or STAT.read_text()).partition("\n")[0].split()
     if words[:1] != ["cpu"] or len(words) <= len(HOST_CLASSES):
         raise Failed(f"/proc/stat starts with {' '.join(words)!r}; a Linux with steal time prints at least 8 classes")
     return {name: int(value) * TICK_S for name, value in zip(HOST_CLASSES, words[1:], strict=False)}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lab.meter import Meter
-from lab.meter.cpu import host_times
+from lab.meter.cpu import STAT, host_times
 from lab.record import Block, Failed, Reading, Window
 
 PRESSURES = ("cpu", "memory", "io")
@@ -146,12 +146,9 @@ Moment = tuple[int, dict[str, float], int, dict[str, float | None]]
 
 
 def _moment() -> Moment:
-    return time.monotonic_ns(), host_times(), _context_switches(), {kind: pressure_s(kind) for kind in PRESSURES}
-
-
-def _context_switches() -> int:
-    text = Path("/proc/stat").read_text()
-    return int(text[text.index("\nctxt ") + 6 :].split(maxsplit=1)[0])
+    text = STAT.read_text()
+    switches = int(text[text.index("\nctxt ") + 6 :].split(maxsplit=1)[0])
+    return time.monotonic_ns(), host_times(text), switches, {kind: pressure_s(kind) for kind in PRESSURES}
 
 
 def _row(before: Moment, after: Moment) -> Row:
