@@ -124,15 +124,16 @@ def _run(store: Store, trial: Trial, run: Run) -> Iterator[Problem]:
     if set(requests) != {block.name for block in blocks}:
         yield Problem(run.requests_file, f"has blocks {sorted(requests)}", "they are not those that the arm ran")
         return
-    for block in blocks:
-        for what in _sums(block, run, requests[block.name]):
-            yield Problem(run.requests_file, f"{block.name}: {what}", "the requests do not add up")
+    wrong = [f"{block.name}: {what}" for block in blocks for what in _sums(block, run, requests[block.name])]
+    if wrong:
+        yield from (Problem(run.requests_file, what, "the requests do not add up") for what in wrong)
+        return
     parity = next(s.parity for s in store.plan.scenarios if s.name == trial.scenario)
     again = [gates.parity(run.features, parity, run.datapath)]
     for block in blocks:
         again += gates.judge(block, run.arm, requests[block.name], run.readings, run.features)
-    if wrong := difference(_by_gate(again), _by_gate(run.findings)):
-        yield Problem(f"{run.arm}.json", f"gates, judged again, differ: {wrong}", "its labels are not its data's")
+    if other := difference(_by_gate(again), _by_gate(run.findings)):
+        yield Problem(f"{run.arm}.json", f"gates, judged again, differ: {other}", "its labels are not its data's")
     steps = [block for block in blocks if block.kind is BlockKind.LADDER]
     rates = [block.load.rate_per_s for block in steps if gates.kept(block, run.arm, requests[block.name])]
     if run.kept != max(rates, default=None):

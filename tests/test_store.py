@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import synthetic
 from synthetic import Truth
@@ -198,35 +197,6 @@ def test_requests_are_read_as_an_arrow_table_with_times_put_together(whole: Path
     assert found.column("done_ns").to_pylist() == [t for part in rows.values() for t in part["done_ns"].tolist()]
 
 
-def test_a_table_gives_back_any_times(tmp_path: Path) -> None:
-    dice = np.random.default_rng(1)
-    rows = np.zeros(5000, REQUEST)
-    for name in REQUEST.names or ():
-        kind = np.iinfo(REQUEST[name])
-        rows[name] = dice.integers(kind.min, kind.max, len(rows), REQUEST[name].type, endpoint=True)
-    for name in table.TIMES:
-        rows[name][dice.random(len(rows)) < 0.3] = table.NEVER
-    path = tmp_path / "any.parquet"
-    path.write_bytes(table.pack({"a": rows[:10], "b": rows[10:10], "c": rows[10:]}, {"fact": "x"}))
-    found = table.unpack(path)
-    assert list(found) == ["a", "b", "c"]
-    np.testing.assert_array_equal(np.concatenate(list(found.values())), rows)
-    assert table.facts(path)["fact"] == "x"
-
-
-def test_a_million_requests_take_less_than_twelve_megabytes() -> None:
-    dice = np.random.default_rng(1)
-    rows = np.zeros(1_000_000, REQUEST)
-    rows["window"] = np.arange(len(rows)) // 1000
-    rows["scheduled_ns"] = np.cumsum(dice.exponential(1e5, len(rows)))
-    rows["sent_ns"] = rows["scheduled_ns"] + dice.lognormal(11, 0.4, len(rows)).astype(np.int64)
-    rows["first_byte_ns"] = rows["sent_ns"] + dice.lognormal(12.2, 0.5, len(rows)).astype(np.int64)
-    rows["done_ns"] = rows["first_byte_ns"] + dice.lognormal(8, 0.5, len(rows)).astype(np.int64)
-    rows["connection"] = dice.integers(0, 100, len(rows))
-    rows["status"] = 200
-    assert len(table.pack({"block": rows}, {})) < 12_000_000
-
-
 def test_a_summary_is_sealed_and_a_later_trial_drops_it(empty: Store) -> None:
     assert not empty.sealed
     with pytest.raises(Mistake, match="has no summary yet; finish it with --resume"):
@@ -295,41 +265,3 @@ def test_a_killed_writer_costs_one_trial_at_most(empty: Store, name: str, left: 
     assert len(Store.open(empty.folder).runs()) == 10
     there = {path.relative_to(empty.folder).as_posix() for path in empty.folder.rglob("*") if path.is_file()}
     assert there - {"manifest.json"} == set(Store.open(empty.folder).manifest.files)
-
-
-def test_a_series_may_be_rows_or_an_array(tmp_path: Path) -> None:
-    path = tmp_path / "series.parquet"
-    path.write_bytes(table.pack_series([{"second": 1.0, "steal": None}, {"second": 2.0, "steal": 0.5}], {}))
-    assert pq.read_table(path).to_pylist() == [{"second": 1.0, "steal": None}, {"second": 2.0, "steal": 0.5}]
-    path.write_bytes(table.pack_series(np.array([(1, 2.5)], [("second", "i8"), ("steal", "f8")]), {}))
-    assert pq.read_table(path).to_pylist() == [{"second": 1, "steal": 2.5}]
-
-
-def test_records_are_the_same_bytes_whatever_the_order_of_their_sets() -> None:
-    script = (
-        "from lab import codec; from lab.scenario import find_scenario;"
-        "print(codec.text(codec.dump(find_scenario('http_visibility'))))"
-    )
-    texts = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=ROOT,
-            env={**ENVIRONMENT, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2", "3")
-    }
-    assert len(texts) == 1
-
-
-def test_numbers_that_are_none_survive() -> None:
-    raw = codec.text(codec.dump(replace(SUMMARY, host={"steal": float("nan"), "worst": float("inf")})))
-    host = codec.load(Summary, codec.parse(raw)).host
-    assert np.isnan(host["steal"])
-    assert host["worst"] == float("inf")
-
-
-def test_data_that_does_not_fit_its_record_names_the_field() -> None:
-    with pytest.raises(Mistake, match=r"not a Summary: host\.steal: Input should be a valid number"):
-        codec.load(Summary, {**codec.dump(SUMMARY), "host": {"steal": "much"}})
