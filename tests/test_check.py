@@ -15,7 +15,7 @@ import pytest
 import synthetic
 from synthetic import Truth
 
-from lab import codec
+from lab import codec, gates
 from lab.check import check, difference
 from lab.record import OUTCOMES, Outcome, Run
 from lab.store import Store, manifest
@@ -280,3 +280,22 @@ def test_requests_that_do_not_add_up_are_found(
 )
 def test_numbers_computed_again_may_differ_by_rounding_only(a: Any, b: Any, found: str) -> None:
     assert difference(a, b).removeprefix(": ") == found
+
+
+def test_a_step_offered_twice_and_windows_moved_together_are_as_planned(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "run", synthetic.small_plan(), {})
+    ran, runs, requests, host, files = synthetic.trial_data(store.plan, store.plan.trials[0], Truth())
+    ladder = ran.blocks[0]
+    (window,) = ladder.only("sidecar")
+    again = replace(ladder, name=f"{ladder.name}-again", windows=(replace(window, start_s=0.0),))
+    moved = requests["sidecar"][ladder.name].copy()
+    for name in ("scheduled_ns", "sent_ns", "first_byte_ns", "done_ns"):
+        moved[name] -= round(window.start_s * 1e9)
+    requests["sidecar"][again.name] = moved
+    sidecar = next(run for run in runs if run.arm == "sidecar")
+    told = tuple(replace(r, block=again.name) for r in sidecar.readings if r.block == ladder.name)
+    found = gates.judge(again, "sidecar", moved, told, sidecar.features)
+    twice = replace(sidecar, readings=sidecar.readings + told, findings=sidecar.findings + found)
+    runs = [twice if run is sidecar else run for run in runs]
+    store.add(replace(ran, blocks=(ladder, again, *ran.blocks[1:])), runs, requests, host, files)
+    assert check(store.folder) == ()
