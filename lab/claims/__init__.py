@@ -19,7 +19,7 @@ Rule = Callable[[Summary], Verdict]
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim in our own words. `source` is a section of the post; `scenario` measures it, empty where none does yet."""
+    """A claim in our own words. `source`: a section of the post; `scenario`: what measures it, or empty."""
 
     id: str
     statement: str

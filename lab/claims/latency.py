@@ -36,17 +36,21 @@ def sidecars_multiply(summary: Summary) -> Verdict:
         *_where("at least three times", reached),
         *_where("less than three times", below),
         *_saturation(all_cases),
+        *_scope(cases),
     )
     evidence = _sentences(all_cases)
     span = f"the ratio runs from {min(c.ratio.value for c in cases):.2f} to {max(c.ratio.value for c in cases):.2f}"
-    if reached and below:
-        return Verdict("C1", Word.HOLDS_IF, f"{span}: it depends on load, metric and server", evidence, conditions)
     if reached and len(reached) == len(cases):
         more = " and more than the post says" if all(c.ratio.low > MOST for c in cases) else ""
         return Verdict("C1", Word.HOLDS, f"{span}: three times or more{more} in every case", evidence, conditions)
+    if reached:
+        return Verdict("C1", Word.HOLDS_IF, f"{span}: it depends on load, metric and server", evidence, conditions)
     if len(below) == len(cases):
         return Verdict("C1", Word.DOES_NOT_HOLD, f"{span}: below three times in every case", evidence, conditions)
-    return Verdict("C1", Word.UNDECIDED, f"{span}; intervals hold 3: measure more deployments", evidence, conditions)
+    because = (
+        f"{span}; {len(below)} of {len(cases)} cases are surely below three times, the others open: measure longer"
+    )
+    return Verdict("C1", Word.UNDECIDED, because, evidence, conditions)
 
 
 def ebpf_costs_nothing(summary: Summary) -> Verdict:
@@ -63,8 +67,7 @@ def ebpf_costs_nothing(summary: Summary) -> Verdict:
     if word is Word.HOLDS and not _proven(summary, "ebpf"):
         because = "the mean is equivalent, but it is not proven that eBPF saw every request: see the accounting"
         return Verdict("C2", Word.UNDECIDED, because, evidence)
-    conditions = (words.deployments(mean.deployments),) if mean.rounds else ()
-    return Verdict("C2", word, because, evidence, conditions)
+    return Verdict("C2", word, because, evidence, _scope([mean]))
 
 
 def _costs(mean: Contrast) -> tuple[Word, str]:
@@ -92,16 +95,24 @@ def order_of_arms(summary: Summary) -> Verdict:
         return Verdict("C6", Word.UNDECIDED, f"no load was compared for all of {', '.join(ORDER)}; {RUN}", evidence)
     right = [place for place, ratio, _ in steps if ratio.low > 1]
     wrong = [place for place, ratio, _ in steps if ratio.high < 1]
-    conditions = tuple(f"not {place}: there the order is the other way round" for place in wrong)
+    unsure = [place for place, ratio, _ in steps if ratio.low <= 1 <= ratio.high]
+    conditions = tuple(f"the other way round: {place}" for place in wrong) + tuple(f"open: {place}" for place in unsure)
+    conditions += _scope(c for c in _of(summary, *ORDER) if _told(c))
     if len(right) == len(steps):
         because = f"{' < '.join(ORDER)} in every comparison at the same rate"
-        return Verdict("C6", Word.HOLDS, because, evidence)
+        return Verdict("C6", Word.HOLDS, because, evidence, conditions)
     count = f"of {len(steps)} comparisons {len(right)} confirm the order and {len(wrong)} contradict it"
-    if right and wrong:
+    if right and (wrong or any(set(pair) <= set(right) for pair in _pairs(steps))):
         return Verdict("C6", Word.HOLDS_IF, count, evidence, conditions)
     if wrong:
         return Verdict("C6", Word.DOES_NOT_HOLD, count, evidence, conditions)
-    return Verdict("C6", Word.UNDECIDED, f"{count}; measure more deployments", evidence)
+    return Verdict("C6", Word.UNDECIDED, f"{count}; measure more deployments", evidence, conditions)
+
+
+def _pairs(steps: Sequence[tuple[str, Estimate, str]]) -> list[tuple[str, ...]]:
+    """The places that make up the whole order at one load and metric."""
+    size = len(ORDER) - 1
+    return [tuple(place for place, _, _ in steps[i : i + size]) for i in range(0, len(steps), size)]
 
 
 def _loads(summary: Summary) -> list[tuple[str, str]]:
@@ -117,8 +128,9 @@ def _steps(summary: Summary, load: str, metric: str) -> list[tuple[str, Estimate
     for better, worse in pairwise(ORDER):
         ratio = direct(of_arm[worse], of_arm[better])
         place = f"{worse}/{better}, {metric}, {words.load(of_arm[worse].rate_per_s, of_arm[worse].service_time_s)}"
-        if ratio is not None:
-            steps.append((place, ratio, f"{place}: ratio {words.interval(ratio)}"))
+        if ratio is None:
+            return []
+        steps.append((place, ratio, f"{place}: ratio {words.interval(ratio)}"))
     return steps
 
 
@@ -148,6 +160,12 @@ def _sentences(cases: Iterable[Contrast]) -> tuple[str, ...]:
 
 def _where(what: str, cases: Sequence[Contrast]) -> tuple[str, ...]:
     return tuple(f"{what}: {c.metric} {words.load(c.rate_per_s, c.service_time_s)}, {c.ratio.value:.2f}" for c in cases)
+
+
+def _scope(cases: Iterable[Contrast]) -> tuple[str, ...]:
+    """A condition where intervals do not reach beyond the deployments that were measured."""
+    fewest = min((c.deployments for c in cases), default=0)
+    return (words.deployments(fewest),) if 0 < fewest < stats.FEW_DEPLOYMENTS else ()
 
 
 def _saturation(cases: Iterable[Contrast]) -> tuple[str, ...]:
