@@ -27,7 +27,7 @@ __all__ = ["REQUEST", "EngineReport", "collect", "process", "start"]
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
-def process(  # noqa: PLR0913, PLR0917 - one name per thing that differs between engines
+def process(
     name: str, address: str, port: int, block: Block, arm: str, seed: int, user: int | None = None
 ) -> ProcessSpec:
     """The engine that offers `block`'s load to `address`:`port` in the windows of `arm`.
