@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* What is counted, and for whom. The agent reads these structures; see datapaths/bpf/http.py. */
+#ifndef COUNTS_H
+#define COUNTS_H
+
+#include <linux/types.h>
+
+#define PATH 64
+#define NOBODY 0xffffffffU /* the identity under which what found no room is counted; 0 is an unknown address */
+#define FEW 16 /* route numbers below stand for a method with any path */
+
+enum total {
+	REQUESTS, /* heads read to the end */
+	ANSWERED, /* final answers, read to the end */
+	UNANSWERED, /* connection closed before the answer's end, or the answer could not be told apart */
+	NOT_HTTP, /* a request or an answer that is not HTTP/1.x; its connection is given up */
+	HOLES, /* bytes of a head or a chunk were never seen in order; the connection is given up */
+	UNTOLD, /* more than DEPTH requests waited; counted here and in UNANSWERED at the end */
+	UPGRADED, /* connections that became something else after 101 or CONNECT */
+	NO_ROOM, /* answers counted under NOBODY because the map was full */
+	CONNECTIONS,
+	UNWATCHED, /* connections for which the kernel gave no memory */
+	TOTALS,
+};
+
+/* What is known of a request by its first line. */
+struct route {
+	char path[PATH]; /* without query, zero-padded */
+	__u32 method;
+	__u32 cut; /* the path was longer */
+};
+
+struct key {
+	__u32 source, destination, route, status;
+};
+
+/* Durations in ns from 2^10 to 2^36, 16 buckets an octave: each is 1/16 wide, so its middle is within 3.2 %. */
+#define SHIFT 4
+#define LOWEST 10
+#define HIGHEST 36
+#define BUCKETS (((HIGHEST - LOWEST) << SHIFT) + 2)
+
+struct metric {
+	__u64 count, bytes, duration_ns;
+	__u32 buckets[BUCKETS];
+};
+
+static inline __u32 octave(__u64 value)
+{
+	__u32 power = 0;
+
+	if (value >> 32) {
+		power += 32;
+		value >>= 32;
+	}
+	if (value >> 16) {
+		power += 16;
+		value >>= 16;
+	}
+	if (value >> 8) {
+		power += 8;
+		value >>= 8;
+	}
+	if (value >> 4) {
+		power += 4;
+		value >>= 4;
+	}
+	return power + (value >> 3 ? 3 : value >> 2 ? 2 : value >> 1 ? 1 : 0);
+}
+
+/* 0: below the range; BUCKETS - 1: above it. */
+static inline __u32 bucket(__u64 ns)
+{
+	__u32 power = octave(ns);
+
+	if (power < LOWEST)
+		return 0;
+	if (power >= HIGHEST)
+		return BUCKETS - 1;
+	return 1 + ((power - LOWEST) << SHIFT) + ((ns >> (power - SHIFT)) & ((1 << SHIFT) - 1));
+}
+
+#endif

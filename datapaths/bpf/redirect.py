@@ -1,0 +1,92 @@
+"""Socket-level redirection to a node's proxy: `redirect.bpf.c` loaded and attached to pods and to the proxy."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from datapaths.bpf.libbpf import Object
+from lab import compile
+from lab.record import Failed
+
+SOURCE = Path(__file__).with_name("redirect.bpf.c")
+FLAGS = ("-mcpu=v3",)
+POD_PROGRAMS = ("redirect", "peer_name", "note")
+PROXY_PROGRAMS = ("original_destination",)
+TOTALS = ("redirected", "answered", "not_found")  # as in redirect.bpf.c
+
+Place = tuple[str, int]
+"""An IPv4 address and a port."""
+
+
+class Redirect:
+    """Connections of the pods in `cgroups` to `services` go to `proxy`, which is told where they wanted to go.
+
+    `proxy_cgroup` holds the proxy's process, and not the pods'. A context manager: leaving it detaches everything.
+    """
+
+    def __init__(self, cgroups: Iterable[Path], services: Iterable[Place], proxy: Place, proxy_cgroup: Path) -> None:
+        self.object = Object(compile.bpf(SOURCE, *FLAGS))
+        try:
+            self._set_up(tuple(services), proxy)
+            for program in PROXY_PROGRAMS:
+                self.object.attach(program, proxy_cgroup)
+            for cgroup in cgroups:
+                for program in POD_PROGRAMS:
+                    self.object.attach(program, cgroup)
+        except BaseException:
+            self.object.close()
+            raise
+
+    def _set_up(self, services: tuple[Place, ...], proxy: Place) -> None:
+        self.object.set(".rodata.options", _place(proxy))
+        self.object.resize("services", max(len(services), 1))
+        self.object.load()
+        listed = self.object.map("services")
+        for service in services:
+            listed[_place(service)] = struct.pack("=I", 1)
+        self._totals, self._originals = self.object.map("totals"), self.object.map("originals")
+
+    def totals(self) -> dict[str, int]:
+        """Connections redirected, and questions for an original destination answered and not answered."""
+        return {
+            name: sum(int.from_bytes(copy, "little") for copy in self._totals.copies(struct.pack("=I", i)))
+            for i, name in enumerate(TOTALS)
+        }
+
+    def open_connections(self) -> int:
+        """Redirected connections that have not been closed."""
+        return sum(1 for _ in self._originals)
+
+    def close(self) -> None:
+        """Detach. Idempotent."""
+        self.object.close()
+
+    def __enter__(self) -> Redirect:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def own_place(mountinfo: str, memberships: str) -> Path:
+    """The cgroup v2 folder of a process, from the texts of its /proc/PID/mountinfo and /proc/PID/cgroup."""
+    mounts = [line.split() for line in mountinfo.splitlines() if " - cgroup2 " in line]
+    inside = [line[3:] for line in memberships.splitlines() if line.startswith("0::")]
+    if not mounts or not inside:
+        raise Failed("this process is in no cgroup v2 tree; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified")
+    root, point = next(((m[3], m[4]) for m in mounts if m[3] == "/"), (mounts[0][3], mounts[0][4]))
+    path = inside[0]
+    if root != "/" and Path(path).is_relative_to(root):
+        path = f"/{Path(path).relative_to(root)}"
+    return Path(point + path)
+
+
+def _place(place: Place) -> bytes:
+    """`struct place`: address and port as they stand in a packet."""
+    return struct.pack("!4sHxx", socket.inet_aton(place[0]), place[1])

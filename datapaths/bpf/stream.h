@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* One TCP connection as two streams of bytes, and what of an HTTP/1.x message is being read in each. */
+#ifndef STREAM_H
+#define STREAM_H
+
+#include <linux/types.h>
+
+#define BLOCK 256 /* bytes taken from a packet at a time */
+#define HELD 128 /* an unfinished line kept between blocks; of a longer one its first FRONT and last BACK bytes */
+#define FRONT 96
+#define BACK 16
+#define FULL (HELD + BLOCK)
+#define TEXT 512 /* FULL, and room to read words that start before it */
+#define DEPTH 32 /* requests of one connection that may wait for their answers (a power of two) */
+
+enum phase {
+	START, /* before or in the first line of a message */
+	FIELDS, /* in its header fields */
+	SIZE, /* in the line that gives the size of a chunk */
+	CHUNK_END, /* in the empty line after a chunk */
+	TRAILER, /* in the fields after the last chunk */
+	COUNTED, /* in a body whose length is known; from here on no lines are read */
+	CHUNK,
+	TO_CLOSE, /* in a body that ends with the connection */
+};
+
+enum event {
+	USED_UP, /* the packet has no more */
+	AGAIN,
+	LINE, /* a whole line stands at [cursor, stop) */
+	HEAD, /* the empty line after the header fields was read */
+	BODY_END,
+	BAD, /* this is not HTTP/1.x */
+	HOLE, /* bytes that must be read came too early, and will not come again */
+};
+
+enum coding { PLAIN, CHUNKED, UNKNOWN_CODING }; /* of the transfer */
+
+enum method { OTHER_METHOD, GET, HEAD_METHOD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH, METHODS };
+
+/* One direction of a connection. Positions are in map memory, not in registers, so that the verifier sees each step once. */
+struct half {
+	__u64 left; /* bytes of the counted body or chunk that are still to come */
+	__u64 bytes; /* of the message being read: its body, as far as seen */
+	__u64 began; /* when the first byte of the message was seen, ns; 0: not yet */
+	__u64 now; /* when this packet was seen, ns */
+	__u32 next; /* TCP sequence number of the first byte not yet read */
+	__u32 position; /* in the packet: the next byte to copy to text */
+	__u32 end; /* in the packet: behind its last byte */
+	__u32 cursor; /* in text: the first byte not yet read */
+	__u32 have; /* in text: behind its last byte */
+	__u32 stop; /* in text: the line feed of the line that was found */
+	__u32 busy; /* a processor is at work on this direction */
+	__u32 route;
+	__u32 aside, aside_end; /* sequence numbers of bytes that came too early and were not read; equal: none */
+	__u16 status;
+	__u8 phase;
+	__u8 method;
+	__u8 chunked; /* enum coding */
+	__u8 counted; /* the message has a Content-Length */
+	__u8 squeezed; /* the middle of the line at the front of text was dropped */
+	__u8 spare;
+	__attribute__((aligned(8))) char text[TEXT];
+};
+
+/* A request that was read to the end of its head and waits for its answer. */
+struct waiting {
+	__u64 began;
+	__u32 route;
+	__u32 method;
+};
+
+struct stream {
+	struct half request, response;
+	struct waiting waiting[DEPTH];
+	__u32 pushed; /* written by the request's side only */
+	__u32 popped; /* written by the response's side only */
+	__u32 source, destination; /* identities */
+	__u8 opaque; /* given up, or not HTTP/1.x any more: nothing is read in either direction */
+	__attribute__((aligned(4))) __u8 deaf; /* more than DEPTH waited: answers cannot be told apart any more */
+	__u32 first; /* sequence number that the request's direction began with */
+};
+
+#endif

@@ -1,0 +1,57 @@
+"""Two pods on two nodes of a local cluster, for tests that attach BPF programs to them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab import doctor
+from lab.cluster import Layout, Part, PodSpec, Port, ProcessSpec, ServiceSpec
+from lab.cluster.local import LocalCluster
+from lab.record import Need
+
+ARM, PORT = "bpf", 8080
+CLIENT, SERVER = f"{ARM}-client", f"{ARM}-server"
+
+
+@contextmanager
+def pods(state: Path) -> Iterator[LocalCluster]:
+    """A deployment with an empty client and an empty server behind the service `bpf-server`."""
+    specs = (PodSpec(CLIENT, 0, ARM, "client"), PodSpec(SERVER, 1, ARM, "server"))
+    with LocalCluster(f"bpf-{os.getpid()}", state=state) as cluster:
+        cluster.deploy(Layout(specs, (ServiceSpec(SERVER, ARM, PORT, (SERVER,)),)))
+        yield cluster
+
+
+def script(name: str, *argv: str) -> ProcessSpec:
+    """Some Python beside the application."""
+    return ProcessSpec(name, (sys.executable, *argv), Part.APP)
+
+
+BIG_BYTES = 100_000
+
+
+def web_server(port: int) -> ProcessSpec:
+    """An nginx that answers /big with so many bytes and everything else with a word."""
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temporary = " ".join(f"{kind}_temp_path {{dir}}/{kind};" for kind in kinds)
+    pages = 'location / { return 200 "hello"; } location /big { root {dir}; }'
+    text = (
+        "daemon off; pid {dir}/pid; error_log stderr; events { worker_connections 4096; }"
+        f"http {{ access_log off; keepalive_requests 1000000; {temporary} server {{ listen {port}; {pages} }} }}"
+    )
+    files = {"nginx.conf": text, "big": "x" * BIG_BYTES}
+    argv = ("nginx", "-e", "stderr", "-c", "{dir}/nginx.conf")
+    return ProcessSpec("nginx", argv, Part.APP, files, ready=Port(port))
+
+
+def needs(what: frozenset[Need]) -> pytest.MarkDecorator:
+    """Skip, with the reason, where this machine lacks something."""
+    wanted = {Need.ROOT, Need.NETWORK_NAMESPACES, Need.NFTABLES} | what
+    lacks = sorted(wanted - {p.need for p in doctor.examine().probes if p.there})
+    return pytest.mark.skipif(bool(lacks), reason=f"lacks {', '.join(lacks)}")
