@@ -15,6 +15,7 @@ import pytest
 
 from lab.cluster import Layout, Line, Part, PodSpec, Process, ProcessSpec, ServiceSpec
 from lab.cluster.local import LocalCluster
+from lab.compile import ROOT
 from lab.record import Block, BlockKind, Load, Window
 
 PORT, RELAY_PORT = 8080, 9090
@@ -27,7 +28,7 @@ def block(kind: BlockKind) -> Block:
 
 def child(name: str, *arguments: object, part: Part = Part.APP) -> ProcessSpec:
     argv = (sys.executable, str(Path(__file__).resolve()), name, *map(str, arguments))
-    return ProcessSpec(name, argv, part, ready=Line("ready"))
+    return ProcessSpec(name, argv, part, env={"PYTHONPATH": str(ROOT)}, ready=Line("ready"))
 
 
 @contextmanager

@@ -73,9 +73,9 @@ def test_a_relay_on_the_node_is_on_its_own_arms_path_only(cluster: LocalCluster)
 
 
 def test_readings_name_every_hop_and_its_memory(cluster: LocalCluster) -> None:
-    client = cluster.run("a-client", "a", child("dial", address(cluster), PORT, 7, part=Part.LOAD))
     meter = Connections(cluster)
     meter.open(block(BlockKind.HOLD))
+    client = cluster.run("a-client", "a", child("dial", address(cluster), PORT, 7, part=Part.LOAD))
     meter.begin(WINDOW)
     readings = meter.end(WINDOW)
     stop(client)
@@ -84,6 +84,17 @@ def test_readings_name_every_hop_and_its_memory(cluster: LocalCluster) -> None:
     size = structure_bytes()
     if size is not None:
         assert figures(readings, "socket_structure_bytes") == {"a-client/dial": 7 * size, "a-server/serve": 7 * size}
+
+
+def test_what_an_earlier_engine_left_in_a_proxy_is_not_on_the_path(cluster: LocalCluster) -> None:
+    earlier = cluster.run("a-client", "a", child("dial", address(cluster), PORT, 4, part=Part.DATAPATH))
+    meter = Connections(cluster)
+    meter.open(block(BlockKind.HOLD))
+    client = cluster.run("a-client", "a", child("dial", address(cluster), PORT, 7, part=Part.LOAD))
+    readings = meter.end(WINDOW)
+    stop(client, earlier)
+    assert figures(readings, "sockets")["path"] == 2 * 7
+    assert figures(readings, "sockets_left_over") == {"path": 2 * 4}
 
 
 def test_data_that_nobody_reads_is_socket_memory(cluster: LocalCluster) -> None:

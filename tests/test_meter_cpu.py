@@ -12,7 +12,7 @@ from meter_children import WINDOW, block, child, stop, two_pods
 
 from lab.cluster import Process, ProcessSpec
 from lab.cluster.local import LocalCluster
-from lab.meter.cpu import TICK_S, Cpu, host_times, usage
+from lab.meter.cpu import TICK_S, Cpu, usage
 from lab.record import BlockKind, Failed, Reading
 
 BURNT_S = 0.3
@@ -70,12 +70,10 @@ def test_a_busy_process_pays_for_what_it_burns_and_no_more_than_the_wall(cluster
     assert split == pytest.approx(used, abs=1e-4)
 
 
-def test_the_host_is_busier_than_the_lab_and_its_classes_fill_the_wall(cluster: LocalCluster) -> None:
+def test_the_host_is_busier_than_the_lab_and_its_bills_add_up(cluster: LocalCluster) -> None:
     readings = burn(cluster, child("burn", BURNT_S), Cpu(cluster))
     host = {r.metric: r.value for r in readings if r.subject == "all"}
-    classes = sum(host[f"{name}_s"] for name in host_times())
-    ticks = 4 * TICK_S * host["cores"]  # each class of each core is cut to ticks, at both ends
-    assert classes == pytest.approx(host["wall_s"] * host["cores"], abs=ticks + 0.1 * host["wall_s"])
+    assert BURNT_S - 0.1 <= host["busy_s"] <= host["wall_s"] * host["cores"]
     bills = sum(r.value for r in readings if r.metric == "cpu_s")  # with the remainder, they make the whole
     assert bills == pytest.approx(host["busy_s"], abs=1e-6)
 

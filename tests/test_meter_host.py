@@ -69,9 +69,8 @@ def test_stopping_twice_is_stopping_once() -> None:
 
 
 def test_a_failure_in_the_thread_reaches_the_one_who_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    series = HostSeries(INTERVAL_S)
+    series = HostSeries(INTERVAL_S).start()
     monkeypatch.setattr("lab.meter.host.STAT", Path("/proc/a file that no kernel has"))
-    series.start()
     with pytest.raises(Failed, match="could not be sampled"):
         series.stop()
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from lab.cluster import Cluster, Part, Process
 from lab.meter import Meter
-from lab.meter.processes import gone, leader, namespace, of_arm, part, subject
+from lab.meter.processes import alive, gone, leader, namespace, of_arm, part, subject
 from lab.meter.sockets import Socket, SocketMemory, established, owned, structure_bytes
 from lab.meter.tracer import Opening, Tracer
 from lab.record import Block, Reading, Window
@@ -35,10 +35,15 @@ class Hop:
 
 @dataclass(frozen=True)
 class Path:
-    """All hops of one arm. `pending` are sockets in namespaces of its pods that wait to be accepted."""
+    """All hops of one arm. `pending` are sockets in namespaces of its pods that wait to be accepted.
+
+    `left_over` are not on the path: a proxy keeps connections to its upstream when the engine they were opened for has
+    gone.
+    """
 
     hops: tuple[Hop, ...]
     pending: int
+    left_over: int
 
     @property
     def sockets(self) -> int:
@@ -56,20 +61,26 @@ class Path:
         return self.sockets / 2
 
 
-def path(processes: Iterable[Process], pods: Iterable[str]) -> Path:
-    """The path of one arm: its living processes; its pods by name, as a node's namespace is shared with other arms."""
+def path(processes: Iterable[Process], pods: Iterable[str], before: frozenset[int] = frozenset()) -> Path:
+    """The path of one arm: its living processes; its pods by name, as a node's namespace is shared with other arms.
+
+    Sockets whose inodes are in `before` are left over from earlier engines.
+    """
     by_namespace: dict[int, list[Process]] = defaultdict(list)
     for process in processes:
         by_namespace[namespace(process)].append(process)
     places = frozenset(pods)
     found: list[Hop] = []
-    pending = 0
+    pending = left_over = 0
     for members in by_namespace.values():
         sockets = established(leader(members[0]))
-        found += hops(members, sockets)
+        there = hops(members, sockets)
+        fresh = [Hop(hop.process, tuple(s for s in hop.sockets if s.inode not in before)) for hop in there]
+        found += fresh
+        left_over += sum(len(hop.sockets) for hop in there) - sum(len(hop.sockets) for hop in fresh)
         if members[0].where in places:
             pending += sum(1 for s in sockets if not s.inode)
-    return Path(tuple(found), pending)
+    return Path(tuple(found), pending, left_over)
 
 
 def hops(processes: Iterable[Process], sockets: Iterable[Socket]) -> list[Hop]:
@@ -99,8 +110,8 @@ class Connections(Meter):
 
     Metrics by `place/process`: `sockets`, `socket_memory_bytes`, `socket_received_bytes`, `socket_sent_bytes`,
     `socket_reserved_bytes`, `socket_backlog_bytes`, and `socket_structure_bytes` where the kernel tells it. Part
-    kernel, subject `path`: `sockets`, `sockets_pending`, `connections`, and `connections_per_app_connection` where the
-    arm has load.
+    kernel, subject `path`: `sockets`, `sockets_pending`, `sockets_left_over`, `connections`, and
+    `connections_per_app_connection` where the arm has load.
     """
 
     name = "connections"
@@ -108,6 +119,11 @@ class Connections(Meter):
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.there: tuple[Process, ...] = ()
+        self.before: frozenset[int] = frozenset()
+
+    def open(self, block: Block) -> None:
+        super().open(block)
+        self.before = frozenset().union(*map(_owned, alive(self.cluster.processes)))
 
     def begin(self, window: Window) -> None:
         self.there = of_arm(self.cluster.processes, window.arm)
@@ -116,8 +132,13 @@ class Connections(Meter):
         for process in self.there:
             leader(process)  # one that ended has taken its sockets with it: an error, not a smaller count
         pods = (p.name for p in self.cluster.mesh.pods if p.arm == window.arm)
-        found = path(of_arm(self.cluster.processes, window.arm), pods)
-        figures = {"sockets": found.sockets, "sockets_pending": found.pending, "connections": found.connections}
+        found = path(of_arm(self.cluster.processes, window.arm), pods, self.before)
+        figures = {
+            "sockets": found.sockets,
+            "sockets_pending": found.pending,
+            "sockets_left_over": found.left_over,
+            "connections": found.connections,
+        }
         if found.app_connections:
             figures["connections_per_app_connection"] = found.connections / found.app_connections
         whole = [self.reading(window.arm, window.index, "kernel", "path", name, x) for name, x in figures.items()]

@@ -72,7 +72,8 @@ class HostSeries:
         self._thread = threading.Thread(target=self._sample, name="host series", daemon=True)
 
     def start(self) -> HostSeries:
-        """Begin to sample; returns itself."""
+        """Begin to sample, from this very moment; returns itself."""
+        self._before = _moment()
         self._thread.start()
         return self
 
@@ -122,9 +123,8 @@ class HostSeries:
 
     def _sample(self) -> None:
         try:
-            before = _moment()
             while not self._stopping:
-                before = self._next(before)
+                self._before = self._next(self._before)
         except Exception as error:  # noqa: BLE001 - kept for the others: a thread has nobody to tell
             self.error = error
         with self._sampled:

@@ -33,6 +33,7 @@ class Instrument:
             text=True,
             bufsize=1,
             env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,  # a Ctrl-C at the terminal is the lab's to handle, not its
         )
         try:
             self._answer()
