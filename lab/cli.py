@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -152,6 +152,8 @@ def check(
     """Verify that nothing in a results folder has changed since it was measured."""
     from lab import check as checking
 
+    if not run_folder.is_dir():
+        raise Mistake(f"no folder {run_folder}; published runs are folders below results/")
     problems = checking.check(run_folder, strict=strict)
     if json_:
         screen.print_json(codec.dumps(problems))
@@ -247,7 +249,7 @@ def claims(
     _table(("claim", "statement", "scenario", "verdict"), rows, json_)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], as_json: bool) -> None:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], as_json: bool) -> None:
     if as_json:
         screen.print_json(json.dumps([dict(zip(head, row, strict=True)) for row in rows]))
         return

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -23,6 +22,8 @@ from rich.table import Table
 from lab import datapath, kernel
 from lab import plan as planning
 from lab.cluster import cgroup, netns
+from lab.meter.cpu import host_times
+from lab.meter.host import steal_share
 from lab.record import LabError, Need
 
 STEAL_S = 1.0  # how long the hypervisor's share is watched
@@ -118,7 +119,7 @@ def _probe(need: Need) -> Probe:
     try:
         return Probe(need, True, try_it(), mend)
     except (OSError, LabError, subprocess.SubprocessError, ImportError) as error:
-        return Probe(need, False, str(error).strip().splitlines()[-1] if str(error).strip() else repr(error), mend)
+        return Probe(need, False, (str(error).strip().splitlines() or [repr(error)])[0], mend)
 
 
 def _root() -> str:
@@ -235,11 +236,9 @@ def _mountinfo() -> str:
     return Path("/proc/self/mountinfo").read_text()
 
 
-_REDIRECT = (
-    """table ip probe { chain out { type nat hook output priority dstnat; tcp dport 80 redirect to :15001; }; }"""
-)
+_REDIRECT = """table ip probe { chain out { type nat hook output priority -100; tcp dport 80 redirect to :15001; }; }"""
 _DNAT = (
-    """table ip probe { chain out { type nat hook output priority dstnat; ip daddr 10.79.0.1 dnat to 10.78.0.2; }; }"""
+    """table ip probe { chain out { type nat hook output priority -100; ip daddr 10.79.0.1 dnat to 10.78.0.2; }; }"""
 )
 _KERNEL = "use a kernel of 5.10 or later with CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF"
 
@@ -267,18 +266,21 @@ AS_ROOT = frozenset(Need) - {Need.NGINX, Need.NGINX_LUA, Need.ENVOY, Need.CLANG,
 
 def _steal() -> float:
     """Share of all cores' time that the hypervisor took over a second."""
-    before = psutil.cpu_times()
+    before = host_times()
     time.sleep(STEAL_S)
-    after = psutil.cpu_times()
-    total = sum(after) - sum(before)
-    return float((getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)) / total) if total else 0.0
+    return steal_share(before, host_times())
+
+
+def memory_bytes() -> int:
+    """The machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _machine(steal: float) -> dict[str, str]:
     return {
         "kernel": platform.release(),
         "cores": str(os.cpu_count()),
-        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "memory": f"{memory_bytes() / 2**30:.0f} GiB",
         "free disk": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB",
         "steal": f"{steal:.1%}",
     }

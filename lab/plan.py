@@ -16,6 +16,7 @@ __all__ = ["Plan", "find_scenario", "plan", "scenario_names"]
 SCHEMA = 1
 BASE = "none"
 AGAIN = "none_again"  # the second arm of the datapath `none`: what differs between the two is noise
+PROBES = frozenset({BlockKind.LADDER, BlockKind.COST, BlockKind.REFEREE})  # in the first `Profile.probed` deployments
 DEPLOYMENT_S = 12.0  # allowance per trial: place pods, start proxies and agents, wait until ready, remove
 BLOCK_S = 1.5  # allowance per block: start the engines, open and warm connections, read meters
 
@@ -104,7 +105,9 @@ def _trials(scenario: Scenario, asked: Profile, seed: int, options: Options) -> 
     start = _dice(seed, scenario.name).sample(range(len(arms)), len(arms))
     for deployment in range(1, profile.deployments + 1):
         dice = _dice(seed, scenario.name, deployment)
-        for suffix, blocks in _apart(_blocks(profile, arms, dice, options)):
+        probed = profile.probed is None or deployment <= profile.probed
+        planned = [b for b in _blocks(profile, arms, dice, options) if probed or b.kind not in PROBES]
+        for suffix, blocks in _apart(planned):
             yield Trial(
                 name=f"{scenario.name}-d{deployment}{suffix}",
                 scenario=scenario.name,
@@ -152,6 +155,7 @@ def _blocks(profile: Profile, arms: Sequence[Arm], dice: random.Random, options:
     """In the order they run: can arms keep up, is the engine right, how do arms compare, what do they cost and hold?"""
     base = next(iter((*profile.compare, *profile.cost, *profile.referee, *profile.hold)), Load(1))
     steps = [replace(base, rate_per_s=rate, service_time_s=0.0) for rate in sorted(set(profile.ladder))]
+    once = [arm for arm in arms if arm.name != AGAIN]  # the second `none` is there for the slices' sake
     work = (
         (BlockKind.LADDER, steps, 1, profile.window_s),
         (BlockKind.REFEREE, profile.referee, 1, profile.window_s),
@@ -164,7 +168,7 @@ def _blocks(profile: Profile, arms: Sequence[Arm], dice: random.Random, options:
             name=name,
             kind=kind,
             load=load,
-            windows=_windows(arms, rounds, each_s, profile.guard_s, dice),
+            windows=_windows(arms if kind is BlockKind.SLICES else once, rounds, each_s, profile.guard_s, dice),
             drop_s=profile.drop_s,
             guard_s=profile.guard_s,
         )

@@ -209,6 +209,7 @@ class Profile:
     window_s: float = 1.5  # of whole windows: ladder, cost, hold, referee
     drop_s: float = 0.02
     guard_s: float = 0.05
+    probed: int | None = None  # only this many deployments climb the ladder, weigh cost and ask the referee; None: all
 
 
 @dataclass(frozen=True)

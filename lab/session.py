@@ -9,9 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from lab import claims, datapath
+from lab import claims, datapath, doctor
 from lab.cluster import Cluster
 from lab.cluster.local import LocalCluster
 from lab.plan import Plan
@@ -53,7 +51,7 @@ def system() -> dict[str, Any]:
         "architecture": platform.machine(),
         "processor": processor.partition(":")[2].strip(),
         "cores": os.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
+        "memory_bytes": doctor.memory_bytes(),
         "distribution": platform.freedesktop_os_release().get("PRETTY_NAME", "unknown"),
         "python": platform.python_version(),
         "clock_source": Path("/sys/devices/system/clocksource/clocksource0/current_clocksource").read_text().strip(),
@@ -71,8 +69,6 @@ def _installed(name: str) -> bool:
 
 def _can_run(plan: Plan) -> None:
     """Refuse before anything is made: not root, or a need of an arm that is not there."""
-    from lab import doctor  # noqa: PLC0415 - it knows everybody
-
     wanted = doctor.ALWAYS.union(*(datapath.find(arm.datapath).needs for t in plan.trials for arm in t.arms))
     lacking = [probe for probe in doctor.probe(wanted) if not probe.there]
     if lacking:
@@ -105,6 +101,6 @@ def _cluster(plan: Plan) -> Cluster:
 
 
 def limits(runs: Sequence[Run], scenario: str) -> Mapping[str, float]:
-    """The rates at which arms failed in earlier trials of the scenario: they are not offered them again."""
-    failed = [(r.arm, r.saturated_at) for r in runs if r.scenario == scenario and r.saturated_at is not None]
-    return {arm: min(rate for name, rate in failed if name == arm) for arm, _ in failed}
+    """The rates at which datapaths failed in earlier trials of the scenario: they are not offered them again."""
+    failed = [(r.datapath, r.saturated_at) for r in runs if r.scenario == scenario and r.saturated_at is not None]
+    return {name: min(rate for other, rate in failed if other == name) for name, _ in failed}

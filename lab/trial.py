@@ -43,14 +43,19 @@ class Bench:
     arm: Arm
     datapath: Datapath
     mesh: Mesh  # its own part
-    saturated_at: float | None
+    limits: dict[str, float]  # shared by all arms: datapath -> the rate it failed at
     kept: float | None = None
     readings: list[Reading] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     requests: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
+    @property
+    def saturated_at(self) -> float | None:
+        """The lowest rate that its datapath is known to fail at."""
+        return self.limits.get(self.arm.datapath)
+
     def can(self, block: Block) -> bool:
-        """Is the block's rate below what this arm is known to fail at?"""
+        """Is the block's rate below that?"""
         return self.saturated_at is None or block.load.rate_per_s < self.saturated_at
 
     def keeps(self, block: Block) -> bool:
@@ -74,13 +79,15 @@ def measure(
 ) -> Measured:
     """Deploy `trial` on an open `cluster`, run its blocks in order, take everything down again.
 
-    `asked` are the features that arms must share to be comparable; `limits` the rates that arms are known to fail at.
+    `asked` are the features that arms must share to be comparable; `limits` the rates that datapaths are known to
+    fail at.
     """
     series = HostSeries()
     try:
         say(f"{trial.name}: placing {', '.join(a.name for a in trial.arms)}")
         mesh = cluster.deploy(layout(trial))
-        arms = {a.name: _on_bench(a, mesh, asked, (limits or {}).get(a.name)) for a in trial.arms}
+        known = dict(limits or {})
+        arms = {a.name: _on_bench(a, mesh, asked, known) for a in trial.arms}
         with series:
             blocks = tuple(_blocks(trial, cluster, arms, series, say))
         files = _files(cluster)
@@ -127,15 +134,15 @@ def packed(block: Block, arms: frozenset[str]) -> Block:
     return replace(block, windows=tuple(moved))
 
 
-def _on_bench(arm: Arm, mesh: Mesh, asked: frozenset[Feature], limit: float | None) -> Bench:
+def _on_bench(arm: Arm, mesh: Mesh, asked: frozenset[Feature], limits: dict[str, float]) -> Bench:
     found = datapath.find(arm.datapath)
-    return Bench(arm, found, mesh.only(arm.name), limit, findings=[gates.parity(found.features, asked, arm.datapath)])
+    return Bench(arm, found, mesh.only(arm.name), limits, findings=[gates.parity(found.features, asked, arm.datapath)])
 
 
 def _blocks(trial: Trial, cluster: Cluster, arms: Mapping[str, Bench], series: HostSeries, say: Say) -> Iterator[Block]:
     """Run the blocks in order, each for the arms that can carry it. Yields them as they were run."""
     for planned in trial.blocks:
-        live = [bench for bench in arms.values() if bench.can(planned)]
+        live = [bench for bench in arms.values() if bench.can(planned) and planned.only(bench.arm.name)]
         block = packed(planned, frozenset(bench.arm.name for bench in live))
         if not block.windows:
             continue
@@ -151,7 +158,7 @@ def _blocks(trial: Trial, cluster: Cluster, arms: Mapping[str, Bench], series: H
                 yield again
                 for bench in failed:
                     if not bench.keeps(again):
-                        bench.saturated_at = block.load.rate_per_s
+                        bench.limits[bench.arm.datapath] = block.load.rate_per_s
 
 
 def _watched(block: Block, trial: Trial, cluster: Cluster, live: Sequence[Bench], series: HostSeries, say: Say) -> None:
@@ -228,7 +235,7 @@ def _stolen(block: Block, arm: str, epoch_ns: int, series: HostSeries) -> Iterat
 
 def _files(cluster: Cluster) -> dict[str, bytes]:
     """What every process was given and said: `config/arm.place.process/file`, `logs/arm.place.process/stdout`."""
-    files = {}
+    files: dict[str, bytes] = {}
     for process in cluster.processes:
         place = f"{process.arm}.{process.where}.{process.spec.name}"
         if process.spec.part is not Part.LOAD:
