@@ -18,6 +18,7 @@ BASE = "none"
 AGAIN = "none_again"  # the second arm of the datapath `none`: what differs between the two is noise
 PROBES = frozenset({BlockKind.LADDER, BlockKind.COST, BlockKind.REFEREE})  # in the first `Profile.probed` deployments
 DEPLOYMENT_S = 12.0  # allowance per trial: place pods, start proxies and agents, wait until ready, remove
+WATCHED_GUARD_S = 0.5  # silence around windows at whose edges meters read much
 BLOCK_S = 1.5  # allowance per block: start the engines, open and warm connections, read meters
 
 
@@ -157,22 +158,22 @@ def _blocks(profile: Profile, arms: Sequence[Arm], dice: random.Random, options:
     steps = [replace(base, rate_per_s=rate, service_time_s=0.0) for rate in sorted(set(profile.ladder))]
     once = [arm for arm in arms if arm.name != AGAIN]  # the second `none` is there for the slices' sake
     work = (
-        (BlockKind.LADDER, steps, 1, profile.window_s),
-        (BlockKind.REFEREE, profile.referee, 1, profile.window_s),
-        (BlockKind.SLICES, profile.compare, profile.rounds, profile.slice_s),
-        (BlockKind.COST, profile.cost, 1, options.held_s or profile.window_s),
-        (BlockKind.HOLD, profile.hold, 1, options.duration_s or profile.window_s),
+        (BlockKind.LADDER, steps, 1, profile.window_s, profile.guard_s),
+        (BlockKind.REFEREE, profile.referee, 1, profile.window_s, WATCHED_GUARD_S),
+        (BlockKind.SLICES, profile.compare, profile.rounds, profile.slice_s, profile.guard_s),
+        (BlockKind.COST, profile.cost, 1, options.held_s or profile.window_s, WATCHED_GUARD_S),
+        (BlockKind.HOLD, profile.hold, 1, options.duration_s or profile.window_s, WATCHED_GUARD_S),
     )
     return tuple(
         Block(
             name=name,
             kind=kind,
             load=load,
-            windows=_windows(arms if kind is BlockKind.SLICES else once, rounds, each_s, profile.guard_s, dice),
+            windows=_windows(arms if kind is BlockKind.SLICES else once, rounds, each_s, guard_s, dice),
             drop_s=profile.drop_s,
-            guard_s=profile.guard_s,
+            guard_s=guard_s,
         )
-        for kind, loads, rounds, each_s in work
+        for kind, loads, rounds, each_s, guard_s in work
         for name, load in _named(kind, loads)
     )
 

@@ -21,7 +21,8 @@ from lab.record import Arm, Block, BlockKind, Feature, Finding, Placement, Readi
 Say = Callable[[str], None]
 Counts = Mapping[str, tuple[int, int]]  # observer -> (requests, not understood)
 
-HEAD_START_S = 0.05  # from telling the engines to the first window
+HEAD_START_S = 0.2  # from telling the engines to the first window: room for the meters' first look
+LOOK_S = 0.1  # meters begin this long before a window's first request, in the silence before it
 DRAIN_S = 10.0  # an engine still running this long after its last timeout has failed
 
 
@@ -45,6 +46,7 @@ class Bench:
     mesh: Mesh  # its own part
     limits: dict[str, float]  # shared by all arms: datapath -> the rate it failed at
     kept: float | None = None
+    facts: dict[str, str] = field(default_factory=dict)  # what could not be watched, and why
     readings: list[Reading] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     requests: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
@@ -173,8 +175,11 @@ def _watched(block: Block, trial: Trial, cluster: Cluster, live: Sequence[Bench]
             steady.start(engine, epoch_ns)
         _walk(block, epoch_ns, watch)
         reports = [steady.collect(engine, block.load.timeout_s + DRAIN_S) for engine in engines]
+        for bench, report in zip(live, reports, strict=True):
+            watch.judge(bench.arm.name, report.requests, epoch_ns)
     for bench, report in zip(live, reports, strict=True):
         name = bench.arm.name
+        bench.facts |= {f"no {meter}": reason for meter, reason in watch.missing.items()}
         bench.requests[block.name] = report.requests
         bench.readings += [r for r in watch.readings if r.arm == name]
         bench.readings += _counted(block, bench, report, before[name], bench.seen(cluster))
@@ -193,9 +198,9 @@ def _walk(block: Block, epoch_ns: int, watch: Watch) -> None:
     """Let the block's time pass. Whole windows are watched one by one; between slices nothing may stir."""
     if block.kind is not BlockKind.SLICES:
         for window in block.windows:
-            _sleep_until(epoch_ns, window.start_s)
+            _sleep_until(epoch_ns, window.start_s - LOOK_S)
             watch.begin(window)
-            _sleep_until(epoch_ns, window.start_s + window.duration_s + block.guard_s / 2)
+            _sleep_until(epoch_ns, window.start_s + window.duration_s + min(LOOK_S, block.guard_s / 2))
             watch.end(window)
     _sleep_until(epoch_ns, block.duration_s)
 
@@ -257,5 +262,5 @@ def _run(trial: Trial, bench: Bench, facts: Mapping[str, str]) -> Run:
         findings=tuple(bench.findings),
         saturated_at=bench.saturated_at,
         kept=bench.kept,
-        facts=facts,
+        facts={**facts, **bench.facts},
     )
