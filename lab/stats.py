@@ -37,7 +37,7 @@ RESAMPLES = 2000
 SEED = 20211208
 FEW_DEPLOYMENTS = 3  # from here on, deployments have a spread of their own
 LEAST_ROUNDS = 6  # fewer pairs cannot reach p < 0.05 in Wilcoxon's test
-MOST_ROUNDS = 200  # in a bootstrap of Hodges-Lehmann; more are joined by medians of neighbours
+MOST_ROUNDS = 60  # in a bootstrap of Hodges-Lehmann; more are joined by medians of neighbours
 LEAST_FOR_P99 = 500  # requests: five lie above the quantile
 
 
