@@ -22,7 +22,7 @@ Say = Callable[[str], None]
 Counts = Mapping[str, tuple[int, int]]  # observer -> (requests, not understood)
 
 HEAD_START_S = 0.2  # from telling the engines to the first window: room for the meters' first look
-LOOK_S = 0.1  # meters begin this long before a window's first request, in the silence before it
+LOOK_S = 0.1  # meters begin this long before a window and end this long after it, in the silence around it
 DRAIN_S = 10.0  # an engine still running this long after its last timeout has failed
 
 
@@ -196,11 +196,12 @@ def _engine(block: Block, trial: Trial, cluster: Cluster, bench: Bench) -> Proce
 
 def _walk(block: Block, epoch_ns: int, watch: Watch) -> None:
     """Let the block's time pass. Whole windows are watched one by one; between slices nothing may stir."""
+    look_s = min(LOOK_S, block.guard_s / 2)
     if block.kind is not BlockKind.SLICES:
         for window in block.windows:
-            _sleep_until(epoch_ns, window.start_s - LOOK_S)
+            _sleep_until(epoch_ns, window.start_s - look_s)
             watch.begin(window)
-            _sleep_until(epoch_ns, window.start_s + window.duration_s + min(LOOK_S, block.guard_s / 2))
+            _sleep_until(epoch_ns, window.start_s + window.duration_s + look_s)
             watch.end(window)
     _sleep_until(epoch_ns, block.duration_s)
 
