@@ -1,0 +1,169 @@
+"""Two runs side by side: the same claims, the same contrasts, and whether their intervals overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from rich.console import Console
+from rich.markup import escape
+
+from lab import claims
+from lab.record import Mistake, Verdict
+from lab.report import units
+from lab.report.console import grid
+from lab.report.table import Table
+from lab.store import Store
+from lab.summary import Contrast, Estimate, Summary
+
+
+@dataclass(frozen=True)
+class ClaimPair:
+    """One claim as both runs judge it; None where a run does not."""
+
+    claim: str
+    a: str | None
+    b: str | None
+    same: bool
+
+
+@dataclass(frozen=True)
+class ContrastPair:
+    """One contrast in both runs. `overlap`: do the intervals of the ratios share a value? None where one has none."""
+
+    scenario: str
+    load: str
+    arm: str
+    metric: str
+    a: Estimate | None
+    b: Estimate | None
+    a_verdict: str
+    b_verdict: str
+    overlap: bool | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs side by side. `unlike` says what makes them different experiments, in words."""
+
+    a: str
+    b: str
+    unlike: tuple[str, ...]
+    claims: tuple[ClaimPair, ...]
+    contrasts: tuple[ContrastPair, ...]
+
+    @property
+    def text(self) -> str:
+        """As Markdown."""
+        parts = [f"# {self.a} (A) beside {self.b} (B)", *(f"Not alike: {u}" for u in self.unlike)]
+        for title, table in (("Claims", _claims(self)), ("Against the baseline", _contrasts(self))):
+            parts += [f"## {title}", table.markdown() if table.rows else "Neither run has any."]
+        return "\n\n".join(parts) + "\n"
+
+
+def compare(a: Store, b: Store, *, force: bool = False) -> Comparison:
+    """Set two runs side by side. `Mistake` where clusters or features differ, unless forced."""
+    grave = (*_clusters(a, b), *_features(a, b))
+    if grave and not force:
+        raise Mistake(f"these runs are different experiments: {'; '.join(grave)}; add --force to set them side by side")
+    one, other = a.summary(), b.summary()
+    return Comparison(
+        a=a.plan.run,
+        b=b.plan.run,
+        unlike=(*grave, *_settings(a, b)),
+        claims=_claim_pairs(claims.judge(one), claims.judge(other)),
+        contrasts=_contrast_pairs(one, other),
+    )
+
+
+def show(side_by_side: Comparison, screen: Console | None = None) -> None:
+    """Print it on a terminal."""
+    out = screen or Console()
+    out.print(f"A [bold]{escape(side_by_side.a)}[/]  B [bold]{escape(side_by_side.b)}[/]", highlight=False)
+    for words in side_by_side.unlike:
+        out.print(f"[yellow]![/] not alike: {escape(words)}", highlight=False)
+    for table in (_claims(side_by_side), _contrasts(side_by_side)):
+        if table.rows:
+            out.print(grid(table))
+
+
+def _clusters(a: Store, b: Store) -> Iterable[str]:
+    if a.plan.cluster != b.plan.cluster:
+        yield f"cluster {a.plan.cluster} against {b.plan.cluster}"
+    origins = {a.summary().origin, b.summary().origin}
+    if len(origins) > 1:
+        yield f"origin {a.summary().origin} against {b.summary().origin}"
+
+
+def _features(a: Store, b: Store) -> Iterable[str]:
+    """Arms of both runs whose datapath had other features on."""
+    here, there = _by_arm(a), _by_arm(b)
+    for arm in sorted(here.keys() & there.keys()):
+        odd = sorted(here[arm] ^ there[arm])
+        if odd:
+            yield f"features of arm {arm} differ in {', '.join(odd)}"
+
+
+def _by_arm(store: Store) -> dict[str, frozenset[str]]:
+    kept: dict[str, frozenset[str]] = {}
+    for run in store.runs():
+        kept[run.arm] = kept.get(run.arm, frozenset()) | frozenset(map(str, run.features))
+    return kept
+
+
+def _settings(a: Store, b: Store) -> Iterable[str]:
+    """What differs and is worth knowing, without making the runs incomparable."""
+    for name in ("profile", "overlay", "cpus"):
+        one, other = getattr(a.plan, name), getattr(b.plan, name)
+        if one != other:
+            yield f"{name} {one} against {other}"
+
+
+def _claim_pairs(one: Iterable[Verdict], other: Iterable[Verdict]) -> tuple[ClaimPair, ...]:
+    a, b = ({v.claim: str(v.word) for v in verdicts} for verdicts in (one, other))
+    return tuple(ClaimPair(c, a.get(c), b.get(c), a.get(c) == b.get(c)) for c in dict.fromkeys([*a, *b]))
+
+
+def _contrast_pairs(one: Summary, other: Summary) -> tuple[ContrastPair, ...]:
+    a, b = (_keyed(s.contrasts) for s in (one, other))
+    return tuple(_pair(key, a.get(key), b.get(key)) for key in dict.fromkeys([*a, *b]))
+
+
+Key = tuple[str, str, str, str]
+
+
+def _keyed(contrasts: Sequence[Contrast]) -> dict[Key, Contrast]:
+    return {(c.scenario, c.load, c.arm, c.metric): c for c in contrasts}
+
+
+def _pair(key: Key, a: Contrast | None, b: Contrast | None) -> ContrastPair:
+    one, other = (c.ratio if c and isfinite(c.ratio.value) else None for c in (a, b))
+    overlap = one.low <= other.high and other.low <= one.high if one and other else None
+    return ContrastPair(*key, one, other, a.verdict if a else "", b.verdict if b else "", overlap)
+
+
+def _claims(pairs: Comparison) -> Table:
+    rows = tuple((p.claim, p.a or "–", p.b or "–", "same" if p.same else "DIFFERENT") for p in pairs.claims)
+    return Table("claims", ("claim", "A", "B", "same"), rows, 4)
+
+
+def _contrasts(pairs: Comparison) -> Table:
+    rows = tuple(
+        (
+            p.load,
+            p.arm,
+            p.metric,
+            p.a_verdict or "–",
+            p.b_verdict or "–",
+            _ratio(p.a),
+            _ratio(p.b),
+            "–" if p.overlap is None else "yes" if p.overlap else "NO",
+        )
+        for p in pairs.contrasts
+    )
+    return Table("contrasts", ("load", "arm", "metric", "A says", "B says", "A ratio", "B ratio", "overlap"), rows, 5)
+
+
+def _ratio(estimate: Estimate | None) -> str:
+    return "–" if estimate is None else f"{units.ratio(estimate.value)} [{units.interval(estimate)}]"

@@ -1,0 +1,37 @@
+"""A table of words, and how it is printed as Markdown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of formatted cells; the first `words` columns are text, the others numbers. `hints` explain columns."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+    hints: tuple[tuple[str, str], ...] = ()
+
+    def markdown(self) -> str:
+        """As a GitHub-flavoured table, padded so that it reads well as plain text too."""
+        cells = [[_inert(cell) for cell in row] for row in (self.columns, *self.rows)]
+        widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(self.columns))]
+        rule = ["-" * w if i < self.words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+        lines = ["| " + " | ".join(self._padded(row, widths)) + " |" for row in (cells[0], rule, *cells[1:])]
+        return "\n".join([*lines, *(["", f"{_inert(self.hint)}."] if self.hints else [])])
+
+    @property
+    def hint(self) -> str:
+        """What the columns mean, as one sentence."""
+        return "; ".join(f"{word}: {meaning}" for word, meaning in self.hints)
+
+    def _padded(self, row: list[str], widths: list[int]) -> list[str]:
+        return [c.ljust(w) if i < self.words else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+
+
+def _inert(cell: str) -> str:
+    """Neither a column's end, a line's end, nor HTML."""
+    return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")
