@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from lab.compile import cache
 from lab.load.engine import Target, offer
 from lab.load.rivals import RIVALS, Numbers, Offer, bursts, installed, per_request, quantiles
 from lab.load.schedule import offsets
@@ -153,7 +154,9 @@ def arguments() -> argparse.Namespace:
     ask.add_argument("--seconds", type=int, default=3, help="of each run (default: %(default)s)")
     ask.add_argument("--repetitions", type=int, default=5, help="of each generator (default: %(default)s)")
     ask.add_argument("--seed", type=int, default=1, help="of schedules and order (default: %(default)s)")
-    ask.add_argument("--json", type=Path, default=Path("bench.json"), help="where to write all numbers (%(default)s)")
+    ask.add_argument(
+        "--json", type=Path, default=cache() / "bench.json", help="where to write all numbers (%(default)s)"
+    )
     asked = ask.parse_args()
     for name in ("rate", "connections", "seconds", "repetitions"):
         if getattr(asked, name) <= 0:
