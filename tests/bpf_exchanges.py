@@ -215,11 +215,23 @@ def exchanges() -> tuple[Exchange, ...]:
     return tuple(made)
 
 
-def play(role: str, address: str, port: int) -> None:
-    """One end of all exchanges, one connection after another."""
+DEEP = 40
+
+
+def deep() -> tuple[Exchange, ...]:
+    """More requests before the first answer than the kernel keeps in mind, and then some more."""
+    again = (c(get("/deep/again")), s(answer()))
+    return (Exchange("deep", (c(get("/deep") * DEEP), s(answer() * DEEP), *again)),)
+
+
+def play(role: str, address: str, port: int, *how: str) -> None:
+    """One end of all exchanges, one connection after another. `how`: `deferred` (a handshake ends
+    only with a request), `deep` (that one exchange)."""
     listening = socket.create_server((address, port)) if role == "server" else None
+    if listening and "deferred" in how:
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 5)
     print("ready", flush=True)
-    for exchange in exchanges():
+    for exchange in deep() if "deep" in how else exchanges():
         if listening:
             end, _ = listening.accept()
         else:
@@ -310,4 +322,4 @@ def _short(method: str, path: str, status: int) -> Seen:
 
 
 if __name__ == "__main__":
-    play(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    play(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -50,8 +51,14 @@ def web_server(port: int) -> ProcessSpec:
     return ProcessSpec("nginx", argv, Part.APP, files, ready=Port(port))
 
 
+@functools.cache
+def there() -> frozenset[Need]:
+    """What this machine has."""
+    return frozenset(p.need for p in doctor.examine().probes if p.there)
+
+
 def needs(what: frozenset[Need]) -> pytest.MarkDecorator:
     """Skip, with the reason, where this machine lacks something."""
     wanted = {Need.ROOT, Need.NETWORK_NAMESPACES, Need.NFTABLES} | what
-    lacks = sorted(wanted - {p.need for p in doctor.examine().probes if p.there})
+    lacks = sorted(wanted - there())
     return pytest.mark.skipif(bool(lacks), reason=f"lacks {', '.join(lacks)}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bpf_exchanges import Exchange, Seen, exchanges, reference
+from bpf_exchanges import DEEP, Exchange, Seen, exchanges, reference
 from bpf_mesh import ARM, BIG_BYTES, CLIENT, PORT, SERVER, needs, pods, script, web_server
 
 from datapaths.bpf.http import BOUNDS_S, HttpWatch, Series
@@ -36,12 +36,12 @@ def watch(cluster: LocalCluster, side: str = "server", keys: int = 512, routes: 
     return HttpWatch([folder], identities(cluster.mesh), side, keys, routes)
 
 
-def played(cluster: LocalCluster) -> None:
+def played(cluster: LocalCluster, *how: str) -> None:
     """All exchanges, over the service's address."""
     service, pod = cluster.mesh.service(SERVER), cluster.mesh.pod(SERVER)
-    listening = script("server", PLAYER, "server", pod.address, str(PORT))
+    listening = script("server", PLAYER, "server", pod.address, str(PORT), *how)
     server = cluster.run(SERVER, ARM, with_ready(listening, Line("ready")))
-    client = cluster.run(CLIENT, ARM, script("client", PLAYER, "client", service.address, str(PORT)))
+    client = cluster.run(CLIENT, ARM, script("client", PLAYER, "client", service.address, str(PORT), *how))
     assert client.wait(30) == 0, client.read("stderr").decode()
     assert server.wait(5) == 0, server.read("stderr").decode()
 
@@ -131,6 +131,22 @@ def test_a_quantile_is_within_four_percent() -> None:
         hits[sum(bound <= value for bound in BOUNDS_S)] = 1
         series = Series("", "", "GET", "/", 200, 1, 0, value, tuple(hits))
         assert series.quantile(0.5) == pytest.approx(value, rel=0.04)
+
+
+def test_a_request_that_completes_the_handshake_is_not_missed(cluster: LocalCluster) -> None:
+    with watch(cluster) as watching:
+        played(cluster, "deferred")
+        assert counted(watching) == sum((reference(e) for e in exchanges()), Counter[Seen]())
+        assert watching.totals()["connections"] == len(exchanges())
+
+
+def test_requests_pipelined_too_deep_are_counted_and_said_to_be_untold(cluster: LocalCluster) -> None:
+    with watch(cluster) as watching:
+        played(cluster, "deep")
+        totals = watching.totals()
+        assert totals["requests"] == DEEP + 1 == totals["answered"] + totals["unanswered"]
+        assert totals["untold"] == totals["unanswered"] == DEEP + 1 - 32
+        assert watching.not_understood() == 0
 
 
 def test_what_finds_no_room_is_counted_under_other(cluster: LocalCluster) -> None:

@@ -42,7 +42,8 @@ _METRIC = struct.Struct(f"=QQQ{_BUCKETS}I")
 _ROUTE = struct.Struct(f"={_PATH}sII")
 
 _STEPS = [1 + step / (1 << _SHIFT) for step in range(1 << _SHIFT)]
-BOUNDS_S = tuple((1 << octave) * step / 1e9 for octave in range(_LOWEST, _HIGHEST + 1) for step in _STEPS)[: _BUCKETS - 1]
+_BOUNDS = [(1 << octave) * step / 1e9 for octave in range(_LOWEST, _HIGHEST + 1) for step in _STEPS]
+BOUNDS_S = tuple(_BOUNDS[: _BUCKETS - 1])
 """Upper bounds of the histogram's buckets, seconds; the last bucket has none. Neighbours are at most 6.25 % apart."""
 
 

@@ -1,131 +1,22 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/* From packets to lines and from lines to bodies: what requests and responses have in common.
- *
- * Functions that are not static are verified on their own, once, with arguments of any value. That is what keeps this
- * within the verifier's million instructions. They read text eight bytes at a time (both BPF and the hosts that run it
- * are little-endian here); the loads are not aligned, which the kernel allows on x86-64 and arm64.
- */
+/* From packets to lines and from lines to bodies: what requests and responses have in common. */
 #ifndef LINES_H
 #define LINES_H
 
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-#include "stream.h"
+#include "text.h"
 
-#define ALONE __attribute__((noinline))
-#define WORD(a, b, c, d, e, f, g, h)                                                                                   \
-	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | (__u64)(f) << 40 |    \
-	 (__u64)(g) << 48 | (__u64)(h) << 56)
-#define EACH(byte) (0x0101010101010101ULL * (byte))
-#define FIRST(n) ((1ULL << (8 * (n))) - 1) /* mask of the first n bytes of a word, n < 8 */
-#define LOWER EACH(0x20)
-
-static __always_inline __u64 word(const struct half *h, __u32 at)
-{
-	return *(const __u64 *)(h->text + at);
-}
-
-/* The top bit of every byte of w that equals byte; exact, whatever stands beside it. */
-static __always_inline __u64 equal(__u64 w, __u8 byte)
-{
-	w ^= EACH(byte);
-	return ~(((w & EACH(0x7f)) + EACH(0x7f)) | w | EACH(0x7f));
-}
-
-/* The position (0..7) of the lowest byte marked in m, which is not 0. */
-static __always_inline __u32 lowest(__u64 m)
-{
-	return ((((m & -m) >> 7) - 1) & EACH(1)) * EACH(1) >> 56;
-}
-
-/* The position of the next line feed at or behind the cursor; not below h->have where there is none. */
-ALONE int line_feed(struct half *h)
-{
-	__u32 at;
-	__u64 mask, found;
-
-	if (!h)
-		return FULL;
-	at = h->cursor;
-	mask = ~0ULL << (8 * (at & 7));
-	for (at &= ~7U; at < FULL; at += 8) {
-		if (at >= h->have)
-			break;
-		found = equal(word(h, at), '\n') & mask;
-		if (found)
-			return at + lowest(found);
-		mask = ~0ULL;
-	}
-	return FULL;
-}
-
-/* Bring what was not read yet to the front of text; a line that is too long loses its middle. */
-ALONE int to_front(struct half *h)
-{
-	__u32 i, cursor, length;
-
-	if (!h)
-		return 0;
-	cursor = h->cursor;
-	length = h->have - cursor;
-	h->cursor = 0;
-	if (cursor > FULL || length > FULL) { /* cannot be */
-		h->have = 0;
-		return 0;
-	}
-	h->have = length;
-	if (cursor)
-		for (i = 0; i < HELD / 8; i++) {
-			if (i * 8 >= length)
-				break;
-			*(__u64 *)(h->text + i * 8) = word(h, cursor + i * 8);
-		}
-	if (length > HELD) {
-		__u32 back = cursor + length - BACK;
-
-		if (back > FULL)
-			return 0;
-		*(__u64 *)(h->text + FRONT) = word(h, back);
-		*(__u64 *)(h->text + FRONT + 8) = word(h, back + 8);
-		h->have = FRONT + BACK;
-		h->squeezed = 1;
-	}
-	return 0;
-}
-
-/* Copy the packet's next bytes behind those that text holds. */
-ALONE int load(struct __sk_buff *skb, struct half *h)
-{
-	__u32 have, size;
-
-	if (!h)
-		return BAD;
-	if (h->phase == START && !h->began)
-		h->began = h->now;
-	have = h->have;
-	size = h->end - h->position;
-	if (size > BLOCK)
-		size = BLOCK;
-	asm volatile("" : "+r"(size)); /* clang would test a copy of it, and the verifier not know the original */
-	if (size < 1 || size > BLOCK || have > HELD)
-		return BAD;
-	if (bpf_skb_load_bytes(skb, h->position, h->text + have, size))
-		return BAD;
-	h->position += size;
-	h->have = have + size;
-	return AGAIN;
-}
+#define STEPS 128 /* of one verified loop of a reader */
 
 /* Go past what is not read: as much of the body as this packet has. */
 static __always_inline int skip(struct half *h)
 {
 	__u64 here = h->end - h->position;
 
-	if (h->phase != TO_CLOSE && here > h->left)
+	if (h->phase < TO_CLOSE && here > h->left)
 		here = h->left;
 	h->position += here;
 	h->bytes += here;
-	if (h->phase == TO_CLOSE)
+	if (h->phase >= TO_CLOSE)
 		return USED_UP;
 	h->left -= here;
 	if (h->left)
@@ -168,35 +59,6 @@ static __always_inline __u32 line_length(const struct half *h)
 	if (stop > FULL || stop <= h->cursor)
 		return 0;
 	return stop - h->cursor - (h->text[(stop - 1) & (TEXT - 1)] == '\r');
-}
-
-/* A number written in this base that starts at `at`, after spaces; all ones where there is none or it is too large. */
-ALONE __u64 number(struct half *h, __u32 at, __u32 base)
-{
-	__u64 value = 0;
-	__u32 i, digits = 0;
-
-	if (!h)
-		return ~0ULL;
-	for (i = 0; i < 24; i++) {
-		__u32 digit, c = (__u8)h->text[(at + i) & (TEXT - 1)];
-
-		if (!digits && (c == ' ' || c == '\t'))
-			continue;
-		digit = c - '0';
-		if (digit > 9) {
-			digit = (c | 0x20) - 'a' + 10;
-			if (base != 16 || digit < 10 || digit > 15) {
-				if (c == '\r' || c == '\n' || c == ' ' || c == '\t' || (base == 16 && c == ';'))
-					break;
-				return ~0ULL;
-			}
-		}
-		if (++digits > 15)
-			return ~0ULL;
-		value = value * base + digit;
-	}
-	return digits && i < 24 ? value : ~0ULL;
 }
 
 /* One header field: only those that say where the body ends matter. */

@@ -22,6 +22,7 @@ enum phase {
 	COUNTED, /* in a body whose length is known; from here on no lines are read */
 	CHUNK,
 	TO_CLOSE, /* in a body that ends with the connection */
+	IGNORED, /* in answers that cannot be told apart any more */
 };
 
 enum event {
@@ -77,7 +78,7 @@ struct stream {
 	__u32 popped; /* written by the response's side only */
 	__u32 source, destination; /* identities */
 	__u8 opaque; /* given up, or not HTTP/1.x any more: nothing is read in either direction */
-	__attribute__((aligned(4))) __u8 deaf; /* more than DEPTH waited: answers cannot be told apart any more */
+	__attribute__((aligned(4))) __u8 deaf; /* more than DEPTH waited: from here on answers cannot be told apart */
 	__u32 first; /* sequence number that the request's direction began with */
 };
 

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* Answers: the status, where the body ends, and the count for the request that has waited longest. */
+#ifndef ANSWERS_H
+#define ANSWERS_H
+
+#include "lines.h"
+#include "maps.h"
+
+ALONE int status_line(struct half *h)
+{
+	__u32 at, length, i, status = 0;
+	__u64 version;
+
+	if (!h)
+		return BAD;
+	length = line_length(h);
+	at = h->cursor;
+	h->cursor = h->stop + 1;
+	if (at > FULL || length < 12)
+		return length ? BAD : AGAIN;
+	version = word(h, at);
+	if ((version & FIRST(7)) != WORD('H', 'T', 'T', 'P', '/', '1', '.', 0) || h->text[at + 8] != ' ')
+		return BAD;
+	for (i = 9; i < 12; i++) {
+		__u32 digit = (__u8)h->text[at + i] - '0';
+
+		if (digit > 9)
+			return BAD;
+		status = status * 10 + digit;
+	}
+	h->status = status;
+	h->phase = FIELDS;
+	h->squeezed = 0;
+	return AGAIN;
+}
+
+static __always_inline struct metric *metric_of(struct key *key)
+{
+	struct metric *m = bpf_map_lookup_elem(&metrics, key);
+
+	if (m)
+		return m;
+	bpf_map_update_elem(&metrics, key, &no_metric, BPF_NOEXIST);
+	m = bpf_map_lookup_elem(&metrics, key);
+	if (m)
+		return m;
+	count(NO_ROOM, 1);
+	key->source = key->destination = NOBODY; /* the agent has put these in, one for each class of status */
+	key->route = OTHER_METHOD;
+	key->status = key->status / 100 * 100;
+	return bpf_map_lookup_elem(&metrics, key);
+}
+
+/* An answer is complete: count it for the request that has waited longest. */
+ALONE int record(struct stream *s)
+{
+	struct metric *m;
+	struct waiting *w;
+	struct key key;
+	__u64 ns;
+
+	if (!s)
+		return 0;
+	w = &s->waiting[s->popped & (DEPTH - 1)];
+	key.source = s->source;
+	key.destination = s->destination;
+	key.route = w->route;
+	key.status = s->response.status;
+	ns = bpf_ktime_get_ns() - w->began;
+	m = metric_of(&key);
+	if (m) {
+		__u32 i = bucket(ns);
+
+		__sync_fetch_and_add(&m->count, 1);
+		__sync_fetch_and_add(&m->bytes, s->response.bytes);
+		__sync_fetch_and_add(&m->duration_ns, ns);
+		if (i < BUCKETS)
+			__sync_fetch_and_add(&m->buckets[i], 1);
+	}
+	count(ANSWERED, 1);
+	__sync_fetch_and_add(&s->popped, 1);
+	return 0;
+}
+
+static __always_inline int became_opaque(struct stream *s)
+{
+	record(s);
+	give_up(s, UPGRADED);
+	return USED_UP;
+}
+
+static __always_inline int response_head(struct stream *s)
+{
+	struct half *h = &s->response;
+	__u32 method, status = h->status;
+
+	if (status < 200 && status != 101) {
+		renew(h);
+		return AGAIN;
+	}
+	if (s->popped == *(volatile __u32 *)&s->pushed && s->deaf) {
+		h->phase = IGNORED;
+		unread(h);
+		return AGAIN;
+	}
+	if (s->popped == *(volatile __u32 *)&s->pushed)
+		return BAD; /* an answer that nothing asked for, or to a request whose head was refused halfway */
+	method = s->waiting[s->popped & (DEPTH - 1)].method;
+	if (status == 101 || (method == CONNECT && status < 300))
+		return became_opaque(s);
+	if (method == HEAD_METHOD || status == 204 || status == 304)
+		return BODY_END;
+	if (h->chunked == CHUNKED || (h->counted && !h->chunked))
+		return body(h);
+	h->phase = TO_CLOSE;
+	unread(h);
+	return AGAIN;
+}
+
+ALONE int read_response(struct __sk_buff *skb, struct stream *s)
+{
+	struct half *h;
+	int i, event;
+
+	if (!s)
+		return BAD;
+	h = &s->response;
+	for (i = 0; i < STEPS; i++) {
+		event = advance(skb, h);
+		if (event == LINE)
+			event = h->phase == START ? status_line(h) : later_line(h);
+		if (event == HEAD)
+			event = response_head(s);
+		if (event == BODY_END) {
+			record(s);
+			renew(h);
+			event = AGAIN;
+		}
+		if (event != AGAIN)
+			return event;
+	}
+	return AGAIN;
+}
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* What the programs keep, and how they count. */
+#ifndef MAPS_H
+#define MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "counts.h"
+#include "stream.h"
+
+/* Set by the agent before loading. */
+const volatile struct {
+	__u32 client_side; /* watch the pod's outgoing connections, not those it accepts */
+	__u32 most_routes;
+} options SEC(".rodata.options") = { 0, 1024 };
+
+static const struct metric no_metric;
+static const struct stream no_stream;
+__u32 routes_given = FEW;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct stream);
+} streams SEC(".maps");
+
+struct tuple {
+	__u32 client, server; /* network byte order */
+	__u16 client_port, server_port; /* network byte order */
+};
+
+/* Connections whose first bytes came with the packet that completes the handshake: they are not sockets yet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 256);
+	__type(key, struct tuple);
+	__type(value, struct stream);
+} early SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32); /* address, network byte order */
+	__type(value, __u32);
+} identities SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct route);
+	__type(value, __u32);
+} routes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 512);
+	__type(key, struct key);
+	__type(value, struct metric);
+} metrics SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, TOTALS);
+	__type(key, __u32);
+	__type(value, __u64);
+} totals SEC(".maps");
+
+/* Atomic although per processor: a softirq may count in the middle of a process's counting. */
+static __always_inline void count(__u32 which, __u64 by)
+{
+	__u64 *total = bpf_map_lookup_elem(&totals, &which);
+
+	if (total)
+		__sync_fetch_and_add(total, by);
+}
+
+static __always_inline void give_up(struct stream *s, __u32 why)
+{
+	if (!s->opaque) {
+		s->opaque = 1;
+		count(why, 1);
+	}
+}
+
+#endif

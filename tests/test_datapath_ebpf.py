@@ -1,0 +1,191 @@
+"""The eBPF and the per-node datapath on two nodes, with real requests."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bpf_mesh import ARM, BIG_BYTES, CLIENT, PORT, SERVER, needs, web_server
+
+from datapaths.bpf import agent
+from datapaths.bpf.http import BOUNDS_S, Series
+from datapaths.bpf.prometheus import text
+from datapaths.ebpf import Ebpf, identities, port
+from datapaths.pernode import PerNode
+from lab.cluster import Layout, Mesh, Node, Part, Pod, PodSpec, ProcessSpec, Service, ServiceSpec
+from lab.cluster.launch import LocalProcess
+from lab.cluster.local import LocalCluster
+from lab.datapath import Datapath
+from lab.record import CannotRun
+
+REQUESTS = 2000
+MOST_PRIVATE_KB = 25_000
+
+needs_h2load = pytest.mark.skipif(
+    not shutil.which("h2load"), reason="h2load is missing; install it with: apt-get install nghttp2-client"
+)
+
+
+@contextmanager
+def deployed(datapath: Datapath, state: Path) -> Iterator[LocalCluster]:
+    """Client and server as the lab deploys them, in an arm of this datapath."""
+    server = PodSpec(SERVER, 1, ARM, "server", (web_server(PORT),))
+    specs = (datapath.shape(PodSpec(CLIENT, 0, ARM, "client")), datapath.shape(server))
+
+    def node_processes(node: Node, mesh: Mesh) -> list[tuple[str, ProcessSpec]]:
+        return [(ARM, spec) for spec in datapath.node_processes(node, mesh.only(ARM))]
+
+    with LocalCluster(f"bpf-{os.getpid()}", state=state) as cluster:
+        cluster.deploy(Layout(specs, (ServiceSpec(SERVER, ARM, PORT, (SERVER,)),), node_processes))
+        yield cluster
+
+
+def load(cluster: LocalCluster, path: str, number: int) -> None:
+    url = f"http://{cluster.mesh.service(SERVER).address}:{PORT}{path}"
+    argv = ("h2load", "--h1", "-n", str(number), "-c", "20", url)
+    process = cluster.run(CLIENT, ARM, ProcessSpec("h2load", argv, Part.LOAD))
+    assert process.wait(40) == 0
+    assert f"{number} succeeded" in process.read("stdout").decode()
+
+
+def the_agent(cluster: LocalCluster, where: str) -> LocalProcess:
+    found = [p for p in cluster.processes if p.spec.name == "agent" and p.where == where]
+    assert len(found) == 1
+    assert isinstance(found[0], LocalProcess)
+    return found[0]
+
+
+@pytest.mark.parametrize("datapath", [pytest.param(d, marks=needs(d.needs)) for d in (Ebpf(), PerNode())])
+@needs_h2load
+def test_its_own_count_is_the_number_of_requests_sent(datapath: Datapath, tmp_path: Path) -> None:
+    with deployed(datapath, tmp_path) as cluster:
+        mesh = cluster.mesh.only(ARM)
+        before = datapath.seen(cluster, mesh)
+        load(cluster, "/count", REQUESTS)
+        load(cluster, "/big", REQUESTS // 10)
+        after = datapath.seen(cluster, mesh)
+        assert [b.observer for b in before] == [a.observer for a in after]
+        assert [a.requests - b.requests for a, b in zip(after, before, strict=True)] == [REQUESTS * 11 // 10]
+        assert [a.not_understood for a in after] == [0]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    with deployed(Ebpf(), tmp_path_factory.mktemp("state")) as opened:
+        yield opened
+
+
+def metrics(cluster: LocalCluster) -> dict[str, float]:
+    page = cluster.fetch("node1", port(cluster.mesh.slot), "/metrics").decode()
+    pairs = (line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}
+
+
+@needs(Ebpf.needs)
+@needs_h2load
+def test_requests_are_told_apart_by_source_destination_method_path_and_status(cluster: LocalCluster) -> None:
+    load(cluster, "/big", 100)
+    page = metrics(cluster)
+    labels = 'source="client",destination="server",method="GET",route="/big",status="200",status_class="2xx"'
+    assert page[f"http_server_request_duration_seconds_count{{{labels}}}"] == 100
+    assert page[f'http_server_request_duration_seconds_bucket{{{labels},le="+Inf"}}'] == 100
+    assert page[f"http_server_response_body_bytes_total{{{labels}}}"] == 100 * BIG_BYTES
+    assert page["mesh_requests_total"] == page["mesh_answered_total"] == 100
+
+
+@needs(Ebpf.needs)
+def test_only_the_server_s_node_counts(cluster: LocalCluster) -> None:
+    counts = [
+        json.loads(cluster.fetch(n, port(cluster.mesh.slot), "/count"))["connections"] for n in ("node0", "node1")
+    ]
+    assert counts[0] == 0
+
+
+@needs(Ebpf.needs)
+def test_an_agent_is_small(cluster: LocalCluster) -> None:
+    (pid,) = the_agent(cluster, "node1").pids()
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    private = sum(int(kb) for kb in re.findall(r"Private_\w+: +(\d+) kB", rollup))
+    assert private <= MOST_PRIVATE_KB
+
+
+def programs(pid: int) -> set[int]:
+    """The kernel's numbers of the BPF programs that a process holds."""
+    infos = (f.read_text() for f in Path(f"/proc/{pid}/fdinfo").iterdir())
+    return {int(found) for info in infos for found in re.findall(r"^prog_id:\s+(\d+)", info, re.MULTILINE)}
+
+
+@needs(Ebpf.needs)
+@pytest.mark.skipif(not shutil.which("bpftool"), reason="bpftool is missing; install it with: apt-get install bpftool")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_an_agent_that_ended(how: signal.Signals, tmp_path: Path) -> None:
+    with deployed(Ebpf(), tmp_path) as opened:
+        running = the_agent(opened, "node1")
+        (pid,) = running.pids()
+        held = programs(pid)
+        assert held <= existing()
+        os.kill(pid, how)
+        assert running.wait(10) == (0 if how is signal.SIGTERM else -how)
+        deadline = time.monotonic() + 10  # the kernel frees programs a moment after the last reference has gone
+        while held & existing() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not held & existing()
+
+
+def existing() -> set[int]:
+    done = subprocess.run(["bpftool", "-j", "prog", "list"], capture_output=True, text=True, check=True)
+    return {entry["id"] for entry in json.loads(done.stdout)}
+
+
+def test_an_agent_that_cannot_start_says_why_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mesh.json"
+    file.write_text("{")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        assert agent.main(["http", "--port", "0", "--mesh", str(file)]) == 1
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def mesh(change: Callable[[Pod], Pod] = lambda pod: pod) -> Mesh:
+    pods = tuple(
+        change(Pod(f"a-{app}", f"node{i}", "a", app, f"10.78.{i}.2", Path(f"/cgroup/{app}")))
+        for i, app in enumerate(("client", "server"))
+    )
+    service = Service("a-server", "a", "10.79.0.1", 8080, ("10.78.1.2",))
+    return Mesh((Node("node0", 0, "10.77.0.1"), Node("node1", 1, "10.77.0.2")), pods, (service,), {"a": 3})
+
+
+def test_a_service_has_the_identity_of_the_pods_behind_it() -> None:
+    assert identities(mesh()) == {"10.78.0.2": "client", "10.78.1.2": "server", "10.79.0.1": "server"}
+
+
+def test_arms_side_by_side_have_ports_of_their_own() -> None:
+    (spec,) = Ebpf().node_processes(mesh().nodes[0], mesh())
+    assert spec.argv[-2:] == ("--port", "17030")
+    assert json.loads(spec.files["mesh.json"])["cgroups"] == ["/cgroup/client"]
+
+
+def test_a_pod_whose_cgroup_is_not_known_cannot_be_watched() -> None:
+    unknown = mesh(lambda pod: replace(pod, cgroup=None))
+    with pytest.raises(CannotRun, match="a-client"):
+        Ebpf().node_processes(unknown.nodes[0], unknown)
+
+
+def test_names_with_quotes_and_line_ends_stay_one_label() -> None:
+    series = Series("a", "b", "GET", 'x"y\\z\n', 200, 1, 5, 1e-3, (1,) + (0,) * len(BOUNDS_S))
+    page = text([series], {"requests": 1})
+    assert 'route="x\\"y\\\\z\\n",status="200"' in page
+    assert all(line.startswith(("#", "http_", "mesh_")) for line in page.splitlines())
