@@ -138,12 +138,26 @@ def test_one_stall_is_no_backlog() -> None:
 
 
 def test_a_late_engine_fails_but_waiting_for_a_connection_is_not_its_fault() -> None:
-    assert "lag" in failed(judged(rows=requests(late_ms=1.5)))
+    assert {"lag", "lag_mean", "lag_p50"} <= failed(judged(rows=requests(late_ms=1.5)))
     busy = requests(service_ms=0.2)
     busy["connection"] = 0
     busy["done_ns"] = busy["scheduled_ns"][0] + (np.arange(len(busy)) + 1) * (MS + 1000)  # one line, falling behind
     busy["sent_ns"][1:] = busy["done_ns"][:-1] + 1000
     assert judged(rows=busy)["lag"].passed
+
+
+def test_an_engine_that_is_late_now_and_then_spoils_the_p99_only() -> None:
+    rows = requests(SLICES)
+    late = rows["window"] == 1
+    rows["sent_ns"][late] += 3 * MS
+    rows["done_ns"][late] += 3 * MS
+    found = judged(SLICES, rows, engine(SLICES)).values()
+    mine = [f for f in found if f.gate != "accounting"]
+    assert [f.gate for f in mine if not f.passed] == ["lag"]
+    assert gates.valid(mine, SLICES.name)
+    assert gates.valid(mine, SLICES.name, "p50")
+    assert gates.valid(mine, SLICES.name, "mean")
+    assert not gates.valid(mine, SLICES.name, "p99")
 
 
 @pytest.mark.parametrize("figures", [{"connects": 3.0}, {"reconnects": 1.0}])

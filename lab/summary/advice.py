@@ -8,32 +8,32 @@ from itertools import pairwise
 import numpy as np
 
 from lab import gates, stats
-from lab.plan import AGAIN
+from lab.plan import AGAIN, BASE
 from lab.record import BlockKind
 from lab.summary import slices
-from lab.summary.pieces import Piece, by_arm, grouped, of_kind
-from lab.summary.results import Accounting, Capacity, Contrast
+from lab.summary.contrasts import failing
+from lab.summary.pieces import METRICS, Piece, by_arm, grouped, of_kind
+from lab.summary.results import Accounting, Capacity, Contrast, Cost, Latency, Summary
 
 SURE = 0.01  # of a carry-over, after Holm
 QUICK_DEPLOYMENTS = 5
 MUCH_NOISE = 0.05
+MUCH_KERNEL = 0.5
+MUCH_LAG = 0.1
 
 
-def warnings(
-    found: Sequence[Piece],
-    contrasts: Sequence[Contrast],
-    capacities: Sequence[Capacity],
-    proofs: Sequence[Accounting],
-    host: dict[str, float],
-) -> Iterator[str]:
-    """Every warning, the gravest first."""
+def warnings(summary: Summary, found: Sequence[Piece]) -> Iterator[str]:
+    """Every warning about a summary (its own are ignored) and the pieces it was made from, the gravest first."""
+    contrasts, proofs = summary.contrasts, summary.accounting
     yield from _unproven(proofs)
     yield from _gated(found)
     yield from _deployments(contrasts)
     yield from _instances(contrasts)
     yield from _noise(contrasts)
-    yield from _knees(capacities)
-    yield from _steal(host)
+    yield from _knees(summary.capacities)
+    yield from _steal(summary.host)
+    yield from _strangers(summary.costs)
+    yield from _lateness(summary.latencies)
     yield from _few_for_p99(found, contrasts)
     yield from _unsteady(contrasts)
     yield from _carried_over(found)
@@ -51,16 +51,17 @@ def _unproven(proofs: Iterable[Accounting]) -> Iterator[str]:
 def _gated(found: Sequence[Piece]) -> Iterator[str]:
     """Blocks left out for another reason than overload."""
     for (scenario, _, arm), group in grouped(of_kind(found, BlockKind.SLICES), by_arm).items():
-        void = [p for p in group if not p.valid]
-        failed = sorted(
-            {f.gate for p in void for f in p.run.findings if not f.passed and f.block in (p.block.name, "")}
-        )
-        failed = [name for name in failed if name not in gates.LABELS]
-        if failed:
+        for metrics, void in _unfit(group).items():
+            failed = sorted({name for m in metrics for name in failing(void, m)})
             yield (
-                f"{scenario}, {void[0].block.name}, {arm}: {len(void)} of {len(group)} deployments are left out, since "
-                f"{', '.join(failed)} failed; see the gates, and run again on a quieter machine or longer"
+                f"{scenario}, {void[0].block.name}, {arm}: {len(void)} of {len(group)} deployments are left out of "
+                f"{', '.join(metrics)}, since {', '.join(failed)} failed; run again on a quieter machine or longer"
             )
+
+
+def _unfit(group: Sequence[Piece]) -> dict[tuple[str, ...], list[Piece]]:
+    """Pieces put together by the metrics for which they may not be compared; those fit for all are left out."""
+    return {k: v for k, v in grouped(group, lambda p: tuple(m for m in METRICS if m not in p.fit)).items() if k}
 
 
 def _deployments(contrasts: Sequence[Contrast]) -> Iterator[str]:
@@ -112,6 +113,27 @@ def _steal(host: dict[str, float]) -> Iterator[str]:
         yield (
             f"the hypervisor took more than {gates.MOST_STEAL:.0%} of the machine in {flagged:.1%} of the windows;"
             " a verdict that changes without them says so: use a machine of your own"
+        )
+
+
+def _strangers(costs: Iterable[Cost]) -> Iterator[str]:
+    loads = [c for c in costs if c.per_request_s["kernel"].value > MUCH_KERNEL * c.per_request_s["total"].value]
+    if loads:
+        worst = max(loads, key=lambda c: c.per_request_s["kernel"].value)
+        yield (
+            f"more than half of the processor time is nobody's ({worst.load}, {worst.arm}, and {len(loads) - 1} more):"
+            " other programs ran, or idle turns are expensive; compare the parts, not the totals"
+        )
+
+
+def _lateness(latencies: Iterable[Latency]) -> Iterator[str]:
+    """The engine's lateness is in both arms of a ratio."""
+    bases = [x for x in latencies if x.arm == BASE and x.lag_p50_s > MUCH_LAG * x.response_p50_s]
+    if bases:
+        worst = max(bases, key=lambda x: x.lag_p50_s / x.response_p50_s)
+        yield (
+            f"the engine's own lateness is {worst.lag_p50_s / worst.response_p50_s:.0%} of the baseline's p50 "
+            f"({worst.load}): ratios are pulled towards 1 by it, differences are not"
         )
 
 

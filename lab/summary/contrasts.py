@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lab import stats
+from lab import gates, stats
 from lab.plan import AGAIN, BASE
 from lab.record import BlockKind
 from lab.stats import Comparison, Interval, Words
 from lab.summary import slices
-from lab.summary.pieces import Floats, Ints, Piece, by_load, grouped, of_kind
+from lab.summary.pieces import METRICS, Floats, Ints, Piece, by_load, grouped, of_kind
 from lab.summary.results import Contrast, Estimate
 
-METRICS = ("p50", "mean", "p99")
 NOTHING = Interval(float("nan"), float("nan"), float("nan"))
 
 
@@ -60,7 +59,7 @@ def _contrast(
     too_fast = knee is not None and load.rate_per_s >= knee
     pair = paired(own, base, metric)
     compared = None if too_fast else pair.compared
-    if compared is None and not too_fast and any(p.valid for p in own):
+    if compared is None and not too_fast and _both_fit(own, base, metric):
         return None
     return Contrast(
         scenario=scenario,
@@ -85,6 +84,11 @@ def _contrast(
     )
 
 
+def _both_fit(own: Sequence[Piece], base: Sequence[Piece], metric: str) -> bool:
+    """Is there a deployment in which both may be compared?"""
+    return bool({p.run.trial for p in own if metric in p.fit} & {p.run.trial for p in base if metric in p.fit})
+
+
 def paired(own: Sequence[Piece], base: Sequence[Piece], metric: str, *, clean: bool = False) -> Pair:
     """One value a round of both arms. `clean` leaves out rounds in which the hypervisor disturbed either.
 
@@ -92,10 +96,10 @@ def paired(own: Sequence[Piece], base: Sequence[Piece], metric: str, *, clean: b
     both arms have them; a deployment with fewer in all says nothing.
     """
     arms, bases, places = [], [], []
-    valid = {p.run.trial: p for p in base if p.valid}
+    valid = {p.run.trial: p for p in base if metric in p.fit}
     for one in own:
         other = valid.get(one.run.trial)
-        if not one.valid or other is None:
+        if metric not in one.fit or other is None:
             continue
         rounds = _rounds(one, other, clean=clean)
         join = _joined(one, other, len(rounds)) if metric == "p99" else 1
@@ -173,7 +177,7 @@ def _verdict(c: Contrast, own: Sequence[Piece], base: Sequence[Piece], knee: flo
     if knee is not None and c.rate_per_s >= knee:
         return Words.SATURATED, f"it could not keep {knee:g}/s on the ladder"
     if not c.rounds:
-        return _nothing(own, base)
+        return _nothing(own, base, c.metric)
     floor = float("-inf") if c.arm == AGAIN else c.noise_floor
     said, because = _said(_interval(c), c.deployments, c.rounds, c.holm_p, floor)
     return said, because + _cleaned(c, own, base, floor, said)
@@ -195,14 +199,21 @@ def _cleaned(c: Contrast, own: Sequence[Piece], base: Sequence[Piece], floor: fl
     return "" if other == said else f"; but clean of steal: {other}, {again.ratio.value:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _nothing(own: Sequence[Piece], base: Sequence[Piece]) -> tuple[str, str]:
+def _nothing(own: Sequence[Piece], base: Sequence[Piece], metric: str) -> tuple[str, str]:
     """Why there is no ratio."""
-    failed = sorted({f.gate for p in own for f in p.run.findings if f.block == p.block.name and not f.passed})
+    failed = failing(own, metric)
     if any(p.overloaded for p in own):
         return Words.SATURATED, f"it could not keep this rate in slices: {', '.join(failed)} failed"
-    if not any(p.valid for p in base):
-        return Words.UNDECIDED, "the baseline itself is not valid under this load"
-    return Words.UNDECIDED, f"no valid block: {', '.join(failed) or 'parity'} failed; see the gates"
+    if not any(metric in p.fit for p in base):
+        return Words.UNDECIDED, f"the baseline itself is not valid here: {', '.join(failing(base, metric))} failed"
+    return Words.UNDECIDED, f"no deployment is valid: {', '.join(failed)} failed; see the gates"
+
+
+def failing(found: Sequence[Piece], metric: str) -> list[str]:
+    """The gates that make these pieces unfit for a metric."""
+    skipped = gates.LABELS | {gate for gate, voids in gates.OF_METRIC.items() if voids != metric}
+    findings = (f for p in found for f in p.run.findings if f.block in (p.block.name, "") and not f.passed)
+    return sorted({f.gate for f in findings} - skipped)
 
 
 def _interval(c: Contrast) -> Interval:

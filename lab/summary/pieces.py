@@ -13,6 +13,8 @@ from lab import gates
 from lab.record import OUTCOMES, Block, BlockKind, Reading, Run
 from lab.store import Store
 
+METRICS = ("p50", "mean", "p99")
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Key = TypeVar("Key")
@@ -24,7 +26,8 @@ class Piece:
 
     run: Run
     block: Block
-    valid: bool
+    valid: bool  # may be compared at all
+    fit: frozenset[str]  # metrics that may be compared
     overloaded: bool
     kept: bool
     offered: int
@@ -74,6 +77,7 @@ def piece(run: Run, block: Block, requests: npt.NDArray[Any]) -> Piece:
         run=run,
         block=block,
         valid=gates.valid(run.findings, block.name),
+        fit=frozenset(m for m in METRICS if gates.valid(run.findings, block.name, m)),
         overloaded=gates.overloaded(run.findings, block.name),
         kept=gates.kept(block, run.arm, requests),
         offered=len(requests),

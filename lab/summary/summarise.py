@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,26 +16,23 @@ from lab.summary.results import Summary
 def summarise(store: Store) -> Summary:
     """Everything that the stored trials say; the same trials always give the same summary."""
     found = pieces(store)
-    compared = tuple(contrasts.contrasts(found))
-    climbed = tuple(latency.capacities(found))
-    proofs = tuple(costs.accounting(found))
-    watched = _host(store, found)
-    return Summary(
+    summed = Summary(
         run=store.plan.run,
         profile=store.plan.profile,
         origin=", ".join(sorted({p.run.origin for p in found})) or "nothing measured",
         latencies=tuple(latency.latencies(found)),
-        contrasts=compared,
-        capacities=climbed,
+        contrasts=tuple(contrasts.contrasts(found)),
+        capacities=tuple(latency.capacities(found)),
         costs=tuple(costs.costs(found)),
         memories=tuple(costs.memories(found)),
         sockets=tuple(costs.sockets(found)),
-        accounting=proofs,
+        accounting=tuple(costs.accounting(found)),
         referee=costs.referee(found),
-        host=watched,
+        host=_host(store, found),
         gates=_gates(store),
-        warnings=tuple(advice.warnings(found, compared, climbed, proofs, watched)),
+        warnings=(),
     )
+    return replace(summed, warnings=tuple(advice.warnings(summed, found)))
 
 
 def _host(store: Store, found: Sequence[Piece]) -> dict[str, float]:
