@@ -40,8 +40,10 @@ def give_up(windows: Sequence[Window], window: npt.NDArray[np.int32], guard_s: f
 
     The other half stays silent, so that a late request cannot reach into the next arm's window.
     """
-    ends = {w.index: round((w.start_s + w.duration_s + guard_s / 2) * NS) for w in windows}
-    return np.array([ends[i] for i in window.tolist()], np.int64)
+    ends = np.zeros(max((w.index for w in windows), default=0) + 1, np.int64)
+    for w in windows:
+        ends[w.index] = round((w.start_s + w.duration_s + guard_s / 2) * NS)
+    return ends[window]
 
 
 def _times(window: Window, rate_per_s: float, arrivals: Arrivals, chance: np.random.Generator) -> npt.NDArray[np.int64]:
