@@ -202,7 +202,7 @@ def verdict(ratio: Interval, *, deployments: int, rounds: int, holm_p: float, fl
     fits = [m for m in MARGINS if 1 / (1 + m) <= ratio.low and ratio.high <= 1 + m and (m <= SMALL or not sure)]
     if fits:
         direction = f", {'slower' if ratio.value > 1 else 'faster'} by {abs(ratio.value - 1):.1%}" if sure else ""
-        return f"{Words.EQUIVALENT} ±{fits[0]:.0%}", f"the 95 % interval lies inside ±{fits[0]:.0%}{direction}{scope}"
+        return equivalent(fits[0]), f"the 95 % interval lies inside ±{fits[0]:.0%}{direction}{scope}"
     if not sure:
         return Words.UNDECIDED, f"the 95 % interval holds 1 and reaches {reach(ratio):.1%} from it{scope}"
     if math.expm1(abs(math.log(ratio.value))) <= floor:
@@ -214,6 +214,11 @@ def verdict(ratio: Interval, *, deployments: int, rounds: int, holm_p: float, fl
         )
     word = Words.SLOWER if ratio.value > 1 else Words.FASTER
     return word, f"the 95 % interval leaves out 1, and the effect is above the noise floor{scope}"
+
+
+def equivalent(margin: float) -> str:
+    """The words for it: `equivalent within ±5%`."""
+    return f"{Words.EQUIVALENT} ±{margin:.0%}"
 
 
 def _scope(deployments: int) -> str:

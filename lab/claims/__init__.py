@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lab.claims import footprint, latency
+from lab.claims import footprint, latency, order
+from lab.claims.cases import SCENARIO
 from lab.record import Verdict, Word
 from lab.summary import Summary
 
@@ -49,7 +50,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C1",
         "Putting sidecars in the path raises latency by up to three or four times",
         "The Cost of Sidecar Injection",
-        latency.SCENARIO,
+        SCENARIO,
         latency.sidecars_multiply,
     ),
     Claim(
@@ -57,7 +58,7 @@ CLAIMS: tuple[Claim, ...] = (
         "At a steady 10,000 HTTP requests/s on fixed connections between two pods on two nodes, seeing HTTP by eBPF "
         "costs no significant mean latency",
         "eBPF-based L7 Tracing & Metrics without Sidecars",
-        latency.SCENARIO,
+        SCENARIO,
         latency.ebpf_costs_nothing,
     ),
     _open("C3", "Which proxy it is hardly matters", "eBPF-based L7 Tracing & Metrics without Sidecars"),
@@ -78,8 +79,8 @@ CLAIMS: tuple[Claim, ...] = (
         "C6",
         "A proxy per node is worse than eBPF alone and better than sidecars",
         "Sidecar vs per-Node Proxy",
-        latency.SCENARIO,
-        latency.order_of_arms,
+        SCENARIO,
+        order.order_of_arms,
     ),
     Claim(
         "C7",
