@@ -49,19 +49,15 @@ def _unproven(proofs: Iterable[Accounting]) -> Iterator[str]:
 
 
 def _gated(found: Sequence[Piece]) -> Iterator[str]:
-    """Blocks left out for another reason than overload."""
-    for (scenario, _, arm), group in grouped(of_kind(found, BlockKind.SLICES), by_arm).items():
-        for metrics, void in _unfit(group).items():
-            failed = sorted({name for m in metrics for name in failing(void, m)})
-            yield (
-                f"{scenario}, {void[0].block.name}, {arm}: {len(void)} of {len(group)} deployments are left out of "
-                f"{', '.join(metrics)}, since {', '.join(failed)} failed; run again on a quieter machine or longer"
-            )
-
-
-def _unfit(group: Sequence[Piece]) -> dict[tuple[str, ...], list[Piece]]:
-    """Pieces put together by the metrics for which they may not be compared; those fit for all are left out."""
-    return {k: v for k, v in grouped(group, lambda p: tuple(m for m in METRICS if m not in p.fit)).items() if k}
+    """How much was left out, metric by metric, and by which gates; where all of it was, the contrast says so itself."""
+    for scenario, group in grouped(of_kind(found, BlockKind.SLICES), lambda p: p.run.scenario).items():
+        for metric in METRICS:
+            void = [p for p in group if metric not in p.fit]
+            if void:
+                yield (
+                    f"{scenario}, {metric}: {len(void)} of {len(group)} blocks of slices are left out, since "
+                    f"{', '.join(failing(void, metric))} failed; run again on a quieter machine or with more deployments"
+                )
 
 
 def _deployments(contrasts: Sequence[Contrast]) -> Iterator[str]:
