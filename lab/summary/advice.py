@@ -56,7 +56,7 @@ def _gated(found: Sequence[Piece]) -> Iterator[str]:
             if void:
                 yield (
                     f"{scenario}, {metric}: {len(void)} of {len(group)} blocks of slices are left out, since "
-                    f"{', '.join(failing(void, metric))} failed; run again on a quieter machine or with more deployments"
+                    f"{', '.join(failing(void, metric))} failed; run again on a quieter machine, or longer"
                 )
 
 
