@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -79,6 +81,21 @@ def summary(seed: int = 1) -> Summary:
     )
 
 
+def small(whole: Summary) -> Summary:
+    """The same with one load of each kind: enough to draw every figure once."""
+    return replace(
+        whole,
+        contrasts=tuple(c for c in whole.contrasts if c.rate_per_s == 1000),
+        latencies=tuple(x for x in whole.latencies if x.rate_per_s == 1000),
+        costs=tuple(c for c in whole.costs if c.rate_per_s == 1000),
+        sockets=tuple(s for s in whole.sockets if s.connections == 1),
+    )
+
+
+def nothing() -> Estimate:
+    return Estimate(float("nan"), float("nan"), float("nan"))
+
+
 def _latency(arm: str, rate: float, service: float) -> Latency:
     p50 = 1.9e-4 * ARMS[arm] + service
     return Latency(
@@ -113,7 +130,6 @@ def name(rate: float, service: float) -> str:
 def _contrast(arm: str, rate: float, service: float, metric: str, rng: np.random.Generator) -> Contrast:
     base = 1.9e-4 + service
     ratio = (1.9e-4 * ARMS[arm] + service) / base * {"p50": 1.0, "mean": 1.01, "p99": 1.07}[metric]
-    nothing = Estimate(float("nan"), float("nan"), float("nan"))
     kept = carries(arm, rate)
     word = (
         "saturated" if not kept else "equivalent within ±5%" if ratio < 1.05 else "slower" if ratio < 9 else "undecided"
@@ -127,9 +143,9 @@ def _contrast(arm: str, rate: float, service: float, metric: str, rng: np.random
         arm=arm,
         base="none",
         metric=metric,
-        ratio=around(ratio) if kept else nothing,
-        geometric_ratio=around(ratio * 1.002) if kept else nothing,
-        difference_s=around((ratio - 1) * base, 0.1) if kept else nothing,
+        ratio=around(ratio) if kept else nothing(),
+        geometric_ratio=around(ratio * 1.002) if kept else nothing(),
+        difference_s=around((ratio - 1) * base, 0.1) if kept else nothing(),
         deployments=3 if kept else 0,
         rounds=120 if kept else 0,
         wilcoxon_p=1.7e-7 if kept else float("nan"),

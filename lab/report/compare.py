@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from lab import claims
-from lab.record import Mistake, Verdict
+from lab.record import Mistake, Verdict, Word
 from lab.report import units
 from lab.report.console import grid
 from lab.report.table import Table
@@ -144,7 +144,9 @@ def _pair(key: Key, a: Contrast | None, b: Contrast | None) -> ContrastPair:
 
 
 def _claims(pairs: Comparison) -> Table:
-    rows = tuple((p.claim, p.a or "–", p.b or "–", "same" if p.same else "DIFFERENT") for p in pairs.claims)
+    """Claims that one run at least says something of."""
+    told = [p for p in pairs.claims if {p.a, p.b} - {None, str(Word.NOT_MEASURABLE)}]
+    rows = tuple((p.claim, p.a or "–", p.b or "–", "same" if p.same else "DIFFERENT") for p in told)
     return Table("claims", ("claim", "A", "B", "same"), rows, 4)
 
 
@@ -154,16 +156,14 @@ def _contrasts(pairs: Comparison) -> Table:
             p.load,
             p.arm,
             p.metric,
-            p.a_verdict or "–",
-            p.b_verdict or "–",
-            _ratio(p.a),
-            _ratio(p.b),
+            _said(p.a, p.a_verdict),
+            _said(p.b, p.b_verdict),
             "–" if p.overlap is None else "yes" if p.overlap else "NO",
         )
         for p in pairs.contrasts
     )
-    return Table("contrasts", ("load", "arm", "metric", "A says", "B says", "A ratio", "B ratio", "overlap"), rows, 5)
+    return Table("contrasts", ("load", "arm", "metric", "A", "B", "overlap"), rows, 6)
 
 
-def _ratio(estimate: Estimate | None) -> str:
-    return "–" if estimate is None else f"{units.ratio(estimate.value)} [{units.interval(estimate)}]"
+def _said(ratio: Estimate | None, verdict: str) -> str:
+    return verdict or "–" if ratio is None else f"{units.ratio(ratio.value)} [{units.interval(ratio)}] {verdict}"

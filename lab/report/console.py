@@ -16,6 +16,7 @@ from lab.report.text import judged, unmeasured, verdict_table
 from lab.summary import Summary
 
 MOST_CONDITIONS = 3
+LONGEST = 16  # words up to here are never broken over two lines
 COLOURS = {
     Word.HOLDS: "green",
     Word.HOLDS_IF: "green",
@@ -43,9 +44,10 @@ def show(summary: Summary, verdicts: Sequence[Verdict], screen: Console | None =
 
 def grid(table: Table, title: str | None = None) -> Grid:
     """A table for a terminal: text left, numbers right, nothing taken for markup."""
-    made = Grid(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    made = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left")
     for number, name in enumerate(table.columns):
-        longest = max(map(len, name.split()))  # a heading breaks between words, never inside one
+        cells = [name, *(row[number] for row in table.rows)]
+        longest = max((len(w) for cell in cells for w in cell.split() if len(w) <= LONGEST), default=1)
         made.add_column(
             escape(name), justify="left" if number < table.words else "right", overflow="fold", min_width=longest
         )

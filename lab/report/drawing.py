@@ -61,12 +61,12 @@ class Drawing:
     svg: str
 
 
-def draw(name: str, label: str, inches: tuple[float, float], paint: Callable[[Figure], None]) -> Drawing:
+def draw(name: str, label: str, inches: tuple[float, float], paint: Callable[[Figure], object]) -> Drawing:
     """Paint a figure of that many inches (width, height) and make it fit for a page."""
     return Drawing(name, label, _embed(_plain(inches, paint), name, label))
 
 
-def alone(label: str, inches: tuple[float, float], paint: Callable[[Figure], None]) -> str:
+def alone(label: str, inches: tuple[float, float], paint: Callable[[Figure], object]) -> str:
     """The same as a file of its own, on a light card, for a README."""
     text = _plain(inches, paint)
     text = re.sub(r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", text, flags=re.S)
@@ -76,7 +76,7 @@ def alone(label: str, inches: tuple[float, float], paint: Callable[[Figure], Non
     )
 
 
-def _plain(inches: tuple[float, float], paint: Callable[[Figure], None]) -> str:
+def _plain(inches: tuple[float, float], paint: Callable[[Figure], object]) -> str:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=inches, layout="constrained")
         figure.patch.set_alpha(0.0)

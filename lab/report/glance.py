@@ -16,13 +16,13 @@ def table(summary: Summary) -> Table:
     """Latency and CPU at the highest load that every arm carries, knee, connections, memory of the datapath."""
     shared, paid = shared_load(summary), _shared_cost(summary)
     rows = [_row(summary, arm, shared, paid) for arm in looks.order(summary)]
-    columns = ("arm", "p50 ms", "p99 ms", "CPU µs/request", "keeps /s", "connections", "PSS MiB", "BPF MiB")
+    columns = ("arm", "p50 ms", "p99 ms", "CPU µs", "keeps /s", "connections", "PSS MiB", "BPF MiB")
     hints = (
         (
             "p50, p99",
             f"response time from schedule, at {units.rate(shared.rate_per_s) if shared else 'no common load'}",
         ),
-        ("CPU", f"all parts together, at {units.rate(paid.rate_per_s) if paid else 'no common load'}"),
+        ("CPU", f"per request, all parts together, at {units.rate(paid.rate_per_s) if paid else 'no common load'}"),
         ("keeps", "highest rate of the ladder that it kept; ≥ where the ladder ended first"),
         ("connections", "TCP connections on the path for each connection of the application"),
         ("PSS, BPF", "memory of the datapath's processes, and of its maps and programs"),

@@ -125,13 +125,15 @@ def capacity(summary: Summary) -> Table:
         )
         for c in _in_order(summary, summary.capacities)
     )
-    columns = ("scenario", "arm", "keeps", "knee", "steps offered, requests/s (answered in time, where not kept)")
+    columns = ("scenario", "arm", "keeps", "knee", "rates offered, requests/s; why, where not kept")
     return Table("capacity", columns, rows, 5)
 
 
 def _step(step: tuple[float, float, float, float, bool]) -> str:
-    rate, achieved, _, _, kept = step
-    return units.count(rate) if kept else f"{units.count(rate)} ({units.percent(achieved, 2)})"
+    rate, achieved, p50, _, kept = step
+    if kept:
+        return units.count(rate)
+    return f"{units.count(rate)} ({units.percent(achieved, 2)} in time, p50 {units.time(p50)})"
 
 
 def cost(summary: Summary) -> Table:
@@ -156,7 +158,8 @@ def _spent(per_request_s: Mapping[str, Estimate], key: str) -> str:
     e = per_request_s.get(key)
     if e is None or not isfinite(e.value):
         return units.NOTHING
-    return f"{units.us(e.value)} [{units.us(e.low)} to {units.us(e.high)}]" if e.low < e.high else units.us(e.value)
+    low, value, high = (units.us(x) for x in (e.low, e.value, e.high))
+    return value if low == high else f"{value} [{low} to {high}]"
 
 
 def memory(summary: Summary) -> Table:

@@ -100,7 +100,9 @@ def interval(estimate: Estimate) -> str:
 
 def difference_ms(seconds: float | None) -> str:
     """A difference in milliseconds without its unit: signed, to the microsecond."""
-    return NOTHING if seconds is None or not isfinite(seconds) else f"{seconds * 1e3:+.3f}"
+    if seconds is None or not isfinite(seconds):
+        return NOTHING
+    return f"{seconds * 1e3:+z.3f}" if round(seconds * 1e6) else "0.000"
 
 
 def difference_interval(estimate: Estimate) -> str:

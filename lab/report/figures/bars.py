@@ -63,7 +63,7 @@ def _paint(figure: Figure, chart: Chart) -> None:
     axes.set_xlabel(chart.axis)
     axes.set_title(chart.title)
     if len(chart.segments) > 1 or chart.mark:
-        figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+        figure.legend(loc="outside lower center", ncols=5, fontsize=8, frameon=False)
 
 
 def _stacked(axes: Axes, bars: Bars, place: float, chart: Chart) -> float:
