@@ -14,7 +14,7 @@ import pytest
 from lab import claims
 from lab.check import check
 from lab.record import Mistake, Verdict, Word
-from lab.report import build, facts, glance, page, tables
+from lab.report import build, facts, glance, page, proofs, tables
 from lab.report.table import Table
 from lab.store import Store
 from lab.summary import Summary, summarise
@@ -32,10 +32,10 @@ TABLES = (
     tables.cost,
     tables.memory,
     tables.sockets,
-    tables.accounting,
-    tables.gates,
-    tables.referee,
-    tables.host,
+    proofs.accounting,
+    proofs.gates,
+    proofs.referee,
+    proofs.host,
 )
 
 

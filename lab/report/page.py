@@ -12,7 +12,7 @@ from markupsafe import Markup
 from lab import claims
 from lab.check import check
 from lab.record import Mistake, Scenario, Verdict, Word
-from lab.report import facts, glance, looks, selection, swatch, tables, text, units
+from lab.report import facts, glance, looks, proofs, selection, swatch, tables, text, units
 from lab.report.figures import connections, cost, ecdf, ladder, memory, ratios, rounds
 from lab.store import Store
 from lab.summary import Summary
@@ -117,10 +117,10 @@ def _tables(summary: Summary) -> dict[str, Any]:
                 tables.cost,
                 tables.memory,
                 tables.sockets,
-                tables.accounting,
-                tables.gates,
-                tables.referee,
-                tables.host,
+                proofs.accounting,
+                proofs.gates,
+                proofs.referee,
+                proofs.host,
             )
         ),
     ]

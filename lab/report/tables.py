@@ -25,7 +25,7 @@ METRICS = ("p50", "mean", "p99")
 
 def latency(summary: Summary) -> Table:
     """Every arm under every load: from schedule, from send, the engine's lateness."""
-    entries = sorted(_in_order(summary, summary.latencies), key=lambda x: (x.scenario, x.service_time_s, x.rate_per_s))
+    entries = sorted(in_order(summary, summary.latencies), key=lambda x: (x.scenario, x.service_time_s, x.rate_per_s))
     rows = tuple((*_carried(x), *_times(x)) for x in entries)
     carried = ("load", "arm", "requests", "windows valid / void", "answered in time", "other outcomes")
     times = ("p50 ms", "mean ms", "p90 ms", "p99 ms", "p99.9 ms", "service p50 ms", "lag p50 ms", "lag p99 ms")
@@ -61,7 +61,7 @@ def _by_outcome(item: tuple[str, int]) -> int:
 def contrasts(summary: Summary) -> Table:
     """Every arm against the baseline under every load it can carry."""
     entries = sorted(
-        _in_order(summary, summary.contrasts),
+        in_order(summary, summary.contrasts),
         key=lambda c: (
             c.scenario,
             c.service_time_s,
@@ -123,7 +123,7 @@ def capacity(summary: Summary) -> Table:
             f"SATURATED at {units.rate(c.saturated_per_s)}" if c.saturated_per_s is not None else "not reached",
             ", ".join(map(_step, sorted(c.steps))) or units.NOTHING,
         )
-        for c in _in_order(summary, summary.capacities)
+        for c in in_order(summary, summary.capacities)
     )
     columns = ("scenario", "arm", "keeps", "knee", "rates offered, requests/s; why, where not kept")
     return Table("capacity", columns, rows, 5)
@@ -140,7 +140,7 @@ def cost(summary: Summary) -> Table:
     """CPU time per request in µs, by part and kind, each with its interval."""
     keys = list(dict.fromkeys(k for c in summary.costs for k in c.per_request_s))
     keys.sort(key=lambda k: (k == "bpf", k == "total", costs.place(k.partition(".")[0]), not k.endswith("user"), k))
-    entries = sorted(_in_order(summary, summary.costs), key=lambda c: (c.scenario, c.rate_per_s))
+    entries = sorted(in_order(summary, summary.costs), key=lambda c: (c.scenario, c.rate_per_s))
     rows = tuple(
         (
             c.scenario,
@@ -173,7 +173,7 @@ def memory(summary: Summary) -> Table:
             units.count(m.processes),
             *(units.mib(size) for size in (m.private_bytes, m.pss_bytes, m.rss_bytes, m.bpf_bytes)),
         )
-        for m in sorted(_in_order(summary, summary.memories), key=lambda m: (m.scenario, m.load))
+        for m in sorted(in_order(summary, summary.memories), key=lambda m: (m.scenario, m.load))
     )
     hints = (
         ("private", "pages of this process alone: what one more of it costs"),
@@ -198,77 +198,14 @@ def sockets(summary: Summary) -> Table:
             units.size(s.memory_bytes_per_connection),
             ", ".join(f"{place} {units.count(n)}" for place, n in s.hops.items()) or units.NOTHING,
         )
-        for s in sorted(_in_order(summary, summary.sockets), key=lambda s: (s.scenario, s.connections))
+        for s in sorted(in_order(summary, summary.sockets), key=lambda s: (s.scenario, s.connections))
     )
     columns = ("scenario", "arm", "app connections", "observed each", "formula", "traced each")
     hints = (("observed", "TCP connections counted in every namespace"), ("traced", "the BPF tracepoint's own count"))
     return Table("sockets", (*columns, "socket memory each", "sockets by place"), rows, 2, hints)
 
 
-def accounting(summary: Summary) -> Table:
-    """The accounting proof."""
-    rows = tuple(
-        (
-            a.scenario,
-            a.arm,
-            a.observer,
-            "proven" if a.sent == a.seen and not a.not_understood else "NOT PROVEN",
-            f"{a.sent:,}",
-            f"{a.seen:,}",
-            f"{a.seen - a.sent:+,}" if a.seen != a.sent else "0",
-            f"{a.not_understood:,}",
-        )
-        for a in _in_order(summary, summary.accounting)
-    )
-    columns = ("scenario", "arm", "observer", "proof", "requests sent", "requests seen", "difference", "not understood")
-    return Table("accounting", columns, rows, 4)
-
-
-def gates(summary: Summary) -> Table:
-    """How often each gate passed and failed."""
-    rows = tuple(
-        (gate, units.count(tally.get("passed", 0)), units.count(tally.get("failed", 0)))
-        for gate, tally in sorted(summary.gates.items())
-    )
-    return Table("gates", ("gate", "passed", "failed"), rows)
-
-
-def referee(summary: Summary) -> Table:
-    """The engine's clock against the kernel's."""
-    place = {arm: number for number, arm in enumerate(looks.order(summary))}
-    found = [(*_placed(key), value) for key, value in summary.referee.items()]
-    found.sort(key=lambda f: (f[1], place.get(f[0], len(place)), f[2]))
-    rows = tuple((arm, units.rate(rate), *_named(metric, value)) for arm, rate, metric, value in found)
-    return Table("referee", ("arm", "load", "reading", "value"), rows, 3)
-
-
-def _placed(key: str) -> tuple[str, float, str]:
-    """`arm.rate.metric` in its three parts."""
-    place, _, metric = key.rpartition(".")
-    arm, _, rate = place.partition(".")
-    try:
-        return arm, float(rate), metric
-    except ValueError:
-        return place, float("nan"), metric
-
-
-def host(summary: Summary) -> Table:
-    """What the machine did meanwhile."""
-    return Table("host", ("reading", "value"), tuple(_named(k, v) for k, v in sorted(summary.host.items())))
-
-
-def _named(key: str, value: float) -> tuple[str, str]:
-    """A reading whose name carries its unit, as a person writes it."""
-    stem, _, last = key.rpartition("_")
-    if last == "s":
-        return stem.replace("_", " "), units.time(value)
-    if last == "bytes":
-        return stem.replace("_", " "), units.size(value)
-    if last == "share":
-        return key.replace("_", " "), units.percent(value, 2)
-    return key.replace("_", " "), units.number(value)
-
-
-def _in_order(summary: Summary, items: Iterable[Item]) -> list[Item]:
+def in_order(summary: Summary, items: Iterable[Item]) -> list[Item]:
+    """Anything of arms, in the order of arms that every table and figure keeps."""
     place = {arm: number for number, arm in enumerate(looks.order(summary))}
     return sorted(items, key=lambda one: place[one.arm])

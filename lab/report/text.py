@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab.record import Verdict, Word
-from lab.report import glance, tables
+from lab.report import glance, proofs, tables
 from lab.report.table import Table
 from lab.summary import Summary
 
@@ -22,7 +22,7 @@ def markdown(summary: Summary, verdicts: Sequence[Verdict]) -> str:
         "## Against the baseline",
         _or(tables.contrasts(summary), "No arms were compared."),
         "## Accounting proof",
-        _or(tables.accounting(summary), "No datapath of this run counts requests."),
+        _or(proofs.accounting(summary), "No datapath of this run counts requests."),
         "## What limits these results",
         "\n".join(f"- {' '.join(w.split())}" for w in summary.warnings) or "Nothing was found.",
     ]
