@@ -81,7 +81,11 @@ def run(
     ] = "quick",
     cluster: Annotated[str, typer.Option(help="Where: local.")] = "local",
     overlay: Annotated[bool, typer.Option("--overlay", help="Carry pod traffic between nodes over VXLAN.")] = False,
-    cpus: Annotated[str, typer.Option(help="shared: any core; per_node: each node has its own cores.")] = "shared",
+    cpus: Annotated[str, typer.Option(help="per_node: each node has its own cores; shared: any core.")] = "per_node",
+    awake: Annotated[
+        bool | None,
+        typer.Option(help="Keep idle cores from halting (spins at the lowest priority); default: on virtual machines."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides every random choice: order, schedule, rotation.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Results folder to make; default: results/<time>-<profile>.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run that was interrupted.")] = None,
@@ -111,6 +115,7 @@ def run(
             cluster=cluster,
             overlay=overlay,
             cpus=cpus,
+            awake=session.on_virtual_machine() if awake is None else awake,
             command=" ".join(["mesh-lab", *sys.argv[1:]]),
         )
         store = session.start(asked, out or _folder(profile), _say(json_))

@@ -34,6 +34,7 @@ class Plan:
     cluster: str
     overlay: bool  # pods' traffic between nodes goes over VXLAN
     cpus: str  # `shared`: any core; `per_node`: each node has its own
+    awake: bool  # cores are kept from halting while they are measured
     seed: int
     scenarios: tuple[Scenario, ...]
     trials: tuple[Trial, ...]
@@ -63,7 +64,8 @@ def plan(
     command: str = "",
     cluster: str = "local",
     overlay: bool = False,
-    cpus: str = "shared",
+    cpus: str = "per_node",
+    awake: bool = True,
     datapaths: Sequence[str] | None = None,
     rate: float | None = None,
     connections: int | None = None,
@@ -86,6 +88,7 @@ def plan(
         cluster=cluster,
         overlay=overlay,
         cpus=cpus,
+        awake=awake,
         seed=seed,
         scenarios=tuple(scenarios),
         trials=tuple(t for s in _distinct(scenarios) for t in _trials(s, find_profile(s, profile), seed, options)),

@@ -12,6 +12,7 @@ from typing import Any
 from lab import claims, datapath, doctor
 from lab.cluster import Cluster
 from lab.cluster.local import LocalCluster
+from lab.meter.awake import Awake, virtual
 from lab.plan import Plan
 from lab.record import CannotRun, Run
 from lab.store import Store
@@ -43,6 +44,11 @@ def report(store: Store) -> Path:
     return build(store, claims.judge(store.summary()))
 
 
+def on_virtual_machine() -> bool:
+    """Whether cores are better kept awake here (see `lab.meter.awake`)."""
+    return virtual(Path("/proc/cpuinfo").read_text())
+
+
 def system() -> dict[str, Any]:
     """What the machine is, as far as it bears on results; no name, address or path of it."""
     processor = next((x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")), ":")
@@ -51,6 +57,7 @@ def system() -> dict[str, Any]:
         "architecture": platform.machine(),
         "processor": processor.partition(":")[2].strip(),
         "cores": os.cpu_count(),
+        "virtual": on_virtual_machine(),
         "memory_bytes": doctor.memory_bytes(),
         "distribution": platform.freedesktop_os_release().get("PRETTY_NAME", "unknown"),
         "python": platform.python_version(),
@@ -86,10 +93,10 @@ def _finish(store: Store, say: Say) -> Store:
             b.duration_s for t in plan.trials for b in t.blocks
         )
         say(f"{len(todo)} deployments, about {plan.seconds * share / 60:.0f} minutes; results in {store.folder}")
-        with _cluster(plan) as cluster:
+        with Awake(plan.awake) as awake, _cluster(plan) as cluster:
             for trial in todo:
                 known = limits(store.runs(), trial.scenario)
-                measured = measure(trial, cluster, say, scenarios[trial.scenario].parity, known)
+                measured = measure(trial, cluster, say, scenarios[trial.scenario].parity, known, awake)
                 store.add(measured.trial, measured.runs, measured.requests, measured.host, measured.files)
     say("summing up and writing the report")
     report(store)

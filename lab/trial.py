@@ -15,6 +15,7 @@ from lab.cluster import Cluster, Layout, Mesh, Node, Part, Process, ProcessSpec
 from lab.datapath import Datapath
 from lab.load import steady
 from lab.meter import Watch, meters
+from lab.meter.awake import Awake
 from lab.meter.host import HostSeries, Row
 from lab.record import Arm, Block, BlockKind, Feature, Finding, Placement, Reading, Run, Trial
 
@@ -72,17 +73,29 @@ class Bench:
         return {c.observer: (c.requests, c.not_understood) for c in self.datapath.seen(cluster, self.mesh)}
 
 
+@dataclass(frozen=True)
+class Setting:
+    """Where and how a trial is run."""
+
+    trial: Trial
+    cluster: Cluster
+    series: HostSeries
+    awake: Awake | None
+    say: Say
+
+
 def measure(
     trial: Trial,
     cluster: Cluster,
     say: Say,
     asked: frozenset[Feature] = frozenset(),
     limits: Mapping[str, float] | None = None,
+    awake: Awake | None = None,
 ) -> Measured:
     """Deploy `trial` on an open `cluster`, run its blocks in order, take everything down again.
 
     `asked` are the features that arms must share to be comparable; `limits` the rates that datapaths are known to
-    fail at.
+    fail at; `awake` is who keeps the cores awake meanwhile.
     """
     series = HostSeries()
     try:
@@ -91,7 +104,7 @@ def measure(
         known = dict(limits or {})
         arms = {a.name: _on_bench(a, mesh, asked, known) for a in trial.arms}
         with series:
-            blocks = tuple(_blocks(trial, cluster, arms, series, say))
+            blocks = tuple(_blocks(Setting(trial, cluster, series, awake, say), arms))
         files = _files(cluster)
     finally:
         cluster.undeploy()
@@ -141,14 +154,14 @@ def _on_bench(arm: Arm, mesh: Mesh, asked: frozenset[Feature], limits: dict[str,
     return Bench(arm, found, mesh.only(arm.name), limits, findings=[gates.parity(found.features, asked, arm.datapath)])
 
 
-def _blocks(trial: Trial, cluster: Cluster, arms: Mapping[str, Bench], series: HostSeries, say: Say) -> Iterator[Block]:
+def _blocks(setting: Setting, arms: Mapping[str, Bench]) -> Iterator[Block]:
     """Run the blocks in order, each for the arms that can carry it. Yields them as they were run."""
-    for planned in trial.blocks:
+    for planned in setting.trial.blocks:
         live = [bench for bench in arms.values() if bench.can(planned) and planned.only(bench.arm.name)]
         block = packed(planned, frozenset(bench.arm.name for bench in live))
         if not block.windows:
             continue
-        _watched(block, trial, cluster, live, series, say)
+        _watched(block, setting, live)
         yield block
         if block.kind is BlockKind.LADDER:
             failed = [bench for bench in live if not bench.keeps(block)]
@@ -156,20 +169,23 @@ def _blocks(trial: Trial, cluster: Cluster, arms: Mapping[str, Bench], series: H
                 again = replace(
                     packed(block, frozenset(bench.arm.name for bench in failed)), name=f"{block.name}-again"
                 )
-                _watched(again, trial, cluster, failed, series, say)
+                _watched(again, setting, failed)
                 yield again
                 for bench in failed:
                     if not bench.keeps(again):
                         bench.limits[bench.arm.datapath] = block.load.rate_per_s
 
 
-def _watched(block: Block, trial: Trial, cluster: Cluster, live: Sequence[Bench], series: HostSeries, say: Say) -> None:
+def _watched(block: Block, setting: Setting, live: Sequence[Bench]) -> None:
     """Engines, meters and counts around one block; leaves readings, requests and findings with each arm."""
-    say(f"{trial.name}: {block.name}, {block.duration_s:.0f} s, {', '.join(bench.arm.name for bench in live)}")
+    cluster, series = setting.cluster, setting.series
+    setting.say(
+        f"{setting.trial.name}: {block.name}, {block.duration_s:.0f} s, {', '.join(bench.arm.name for bench in live)}"
+    )
     before = {bench.arm.name: bench.seen(cluster) for bench in live}
-    with Watch(block, meters(block.kind, cluster)) as watch:
+    with Watch(block, meters(block.kind, cluster, setting.awake)) as watch:
         with ThreadPoolExecutor(len(live)) as pool:
-            engines = list(pool.map(lambda bench: _engine(block, trial, cluster, bench), live))
+            engines = list(pool.map(lambda bench: _engine(block, setting, bench), live))
         epoch_ns = time.monotonic_ns() + round(HEAD_START_S * 1e9)
         for engine in engines:
             steady.start(engine, epoch_ns)
@@ -187,11 +203,11 @@ def _watched(block: Block, trial: Trial, cluster: Cluster, live: Sequence[Bench]
         bench.findings += gates.judge(block, name, report.requests, bench.readings, bench.datapath.features)
 
 
-def _engine(block: Block, trial: Trial, cluster: Cluster, bench: Bench) -> Process:
+def _engine(block: Block, setting: Setting, bench: Bench) -> Process:
     """The arm's load engine in its client's pod, with its connections open and warm."""
     name, service = bench.arm.name, bench.mesh.services[0]
-    spec = steady.process(f"engine-{block.name}", service.address, service.port, block, name, trial.seed)
-    return cluster.run(workload.client_name(name), name, spec)
+    spec = steady.process(f"engine-{block.name}", service.address, service.port, block, name, setting.trial.seed)
+    return setting.cluster.run(workload.client_name(name), name, spec)
 
 
 def _walk(block: Block, epoch_ns: int, watch: Watch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import synthetic
 from rich.console import Console
 
 from lab import codec
@@ -17,7 +18,6 @@ from lab.record import Feature, Mistake
 from lab.report import compare, frames
 from lab.store import Store
 from lab.summary import summarise
-from tests import synthetic
 
 
 def made(folder: Path, seed: int = 1, **options: Any) -> Store:

@@ -8,12 +8,12 @@ from dataclasses import replace
 import matplotlib as mpl
 import numpy as np
 import pytest
+import report_material as material
 from matplotlib._pylab_helpers import Gcf
 
 from lab.report import drawing, looks, units
 from lab.report.figures import connections, cost, ecdf, headline, ladder, memory, rounds
 from lab.summary import Estimate
-from tests import report_material as material
 
 
 def test_the_headline_is_a_file_of_its_own_and_the_same_every_time() -> None:

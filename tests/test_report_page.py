@@ -10,6 +10,8 @@ from typing import Any
 
 import html5lib  # type: ignore[import-untyped]
 import pytest
+import report_material as material
+import synthetic
 
 from lab import claims
 from lab.check import check
@@ -18,8 +20,6 @@ from lab.report import build, facts, glance, page, proofs, tables
 from lab.report.table import Table
 from lab.store import Store
 from lab.summary import Summary, summarise
-from tests import report_material as material
-from tests import synthetic
 
 SVG = "{http://www.w3.org/2000/svg}"
 MOST_BYTES = 3_000_000

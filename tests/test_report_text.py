@@ -6,13 +6,13 @@ import io
 from dataclasses import replace
 
 import pytest
+import report_material as material
 from rich.console import Console
 
 from lab.record import Verdict, Word
 from lab.report import console, glance, markdown, units
 from lab.report.table import Table
 from lab.summary import Summary
-from tests import report_material as material
 
 
 def shown(summary: Summary, verdicts: tuple[Verdict, ...], width: int = 100) -> str:

@@ -15,10 +15,13 @@ An engine must keep its connections open until the last window's `end` has retur
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab.cluster import Cluster
 from lab.record import Block, BlockKind, CannotRun, Reading, Window
+
+if TYPE_CHECKING:
+    from lab.meter.awake import Awake  # its own process imports this package
 
 
 class Meter:
@@ -119,7 +122,7 @@ class Watch:
             raise errors[0]
 
 
-def meters(kind: BlockKind, cluster: Cluster) -> tuple[Meter, ...]:
+def meters(kind: BlockKind, cluster: Cluster, awake: Awake | None = None) -> tuple[Meter, ...]:
     """The meters of a kind of block; what disturbs (BPF statistics, the referee's clock) watches no other kind."""
     # imported here: the instruments' own processes import this package too, and must stay small
     from lab.meter.connections import Connections, Openings  # noqa: PLC0415
@@ -129,7 +132,7 @@ def meters(kind: BlockKind, cluster: Cluster) -> tuple[Meter, ...]:
     from lab.meter.programs import Programs  # noqa: PLC0415
     from lab.meter.wire import Wire  # noqa: PLC0415
 
-    edges: tuple[Meter, ...] = (Cpu(cluster), Host())
+    edges: tuple[Meter, ...] = (Cpu(cluster, awake), Host())
     return {
         BlockKind.LADDER: edges,
         BlockKind.SLICES: (),  # nothing may stir between slices: `HostSeries` alone watches them

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from lab.cluster import Cluster, Process
 from lab.meter import Meter
+from lab.meter.awake import Awake
 from lab.meter.processes import alive, gone, part, subject
 from lab.record import Block, Failed, Reading, Window
 
@@ -94,6 +95,7 @@ class Snapshot:
     monotonic_s: float
     host: dict[str, float]
     own: Usage
+    soaked_s: float
     processes: dict[Process, Usage]
 
 
@@ -107,8 +109,9 @@ class Cpu(Meter):
 
     name = "cpu"
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, awake: Awake | None = None) -> None:
         self.cluster = cluster
+        self.awake = awake or Awake(wanted=False)
         self.before: Snapshot | None = None
 
     def open(self, block: Block) -> None:
@@ -128,14 +131,17 @@ class Cpu(Meter):
         """The counters now. A process of the earlier snapshot is read again even if it has just ended."""
         known = dict.fromkeys(alive(self.cluster.processes))
         known |= dict.fromkeys(earlier.processes if earlier else ())
-        return Snapshot(time.monotonic(), host_times(), own_usage(), {p: usage(p) for p in known})
+        return Snapshot(
+            time.monotonic(), host_times(), own_usage(), self.awake.soaked_s(), {p: usage(p) for p in known}
+        )
 
     def _readings(self, before: Snapshot, after: Snapshot, arm: str, window: int) -> list[Reading]:
         used = {p: u - before.processes.get(p, Usage()) for p, u in after.processes.items()}
         own = after.own - before.own
         host = {name: after.host[name] - before.host[name] for name in HOST_CLASSES}
         wall_s, cores = after.monotonic_s - before.monotonic_s, os.cpu_count() or 1
-        busy = wall_s * cores - sum(host[name] for name in NOT_BUSY)
+        soaked_s = after.soaked_s - before.soaked_s  # the spinners' time is nobody's: idle, but for its clock class
+        busy = wall_s * cores - sum(host[name] for name in NOT_BUSY) - soaked_s
         others = sum(u.total_s for p, u in used.items() if p.arm != arm)
         remainder = busy - own.total_s - sum(u.total_s for u in used.values())
         readings = [r for p, u in used.items() if p.arm == arm for r in self._of(p, u, window)]
