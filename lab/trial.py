@@ -193,6 +193,8 @@ def _watched(block: Block, setting: Setting, live: Sequence[Bench]) -> None:
         reports = [steady.collect(engine, block.load.timeout_s + DRAIN_S) for engine in engines]
         for bench, report in zip(live, reports, strict=True):
             watch.judge(bench.arm.name, report.requests, epoch_ns)
+    if block.kind is BlockKind.SLICES:
+        series.settle()
     for bench, report in zip(live, reports, strict=True):
         name = bench.arm.name
         bench.facts |= {f"no {meter}": reason for meter, reason in watch.missing.items()}
@@ -248,7 +250,6 @@ def _counted(
 def _stolen(block: Block, arm: str, epoch_ns: int, series: HostSeries) -> Iterator[Reading]:
     """For slices: the steal of the second that each lay in, since nothing is read at the edges of slices."""
     if block.kind is BlockKind.SLICES:
-        series.settle()
         for window in block.only(arm):
             start_ns = epoch_ns + round(window.start_s * 1e9)
             worst = series.worst(start_ns, start_ns + round(window.duration_s * 1e9))

@@ -17,7 +17,7 @@ SCENARIO = Scenario(
             deployments=1, rounds=1, slice_s=0.2, ladder=(), compare=(), hold=(_over(1), _over(20)), window_s=1.0
         ),
         "quick": Profile(
-            deployments=2,
+            deployments=1,
             rounds=1,
             slice_s=0.2,
             ladder=(),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthetic
+from synthetic import Truth
 
 from lab import codec
 from lab.record import Feature, Load, Profile, Run
@@ -15,7 +16,6 @@ from lab.store import Store
 from lab.summary import Contrast, Summary, summarise
 from lab.summary.contrasts import paired
 from lab.summary.pieces import pieces
-from tests.synthetic import Truth
 
 LOW, HIGH = Load(500, connections=32), Load(5000, connections=32)
 

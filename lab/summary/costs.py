@@ -90,6 +90,9 @@ def _places(p: Piece, part: str) -> int:
     return len({r.subject.partition("/")[0] for r in p.readings if (r.meter, r.part) == ("memory", part)})
 
 
+SOCKET_MEMORY = ("socket_structure_bytes", "socket_memory_bytes")  # an idle socket's buffers are empty
+
+
 def sockets(found: Sequence[Piece]) -> Iterator[Sockets]:
     """Connections counted on each arm's path while they were held, against the arm's formula; mean over deployments."""
     measured = (p for p in of_kind(found, BlockKind.HOLD) if p.values("connections", "connections", subject="path"))
@@ -97,7 +100,7 @@ def sockets(found: Sequence[Piece]) -> Iterator[Sockets]:
         first, held = group[0], group[0].block.load.connections
         counted = [x for p in group for x in p.values("connections", "connections", subject="path")]
         traced = [x / held for p in group for x in p.values("openings", "opened", subject="path")]
-        memory = [sum(p.values("connections", "socket_memory_bytes")) / p.windows / held for p in group]
+        memory = [sum(sum(p.values("connections", m)) for m in SOCKET_MEMORY) / p.windows / held for p in group]
         yield Sockets(
             scenario=first.run.scenario,
             load=first.block.name,

@@ -118,7 +118,7 @@ class Sockets:
     hops: dict[str, float]  # `place/process` -> sockets
     observed_per_connection: float  # TCP connections on the path / connections of the application
     expected_per_connection: int
-    memory_bytes_per_connection: float  # socket memory on all hops / connections of the application
+    memory_bytes_per_connection: float  # structures and buffers on all hops / connections of the application
     traced_per_connection: float | None  # the BPF tracepoint's own count, where it ran
 
 
