@@ -55,6 +55,12 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def readme(session: nox.Session) -> None:
+    """Make the README's figure and tables anew from the published run that it names."""
+    _python(session, "-m", "lab.report.readme")
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
     """Resolve requirements.lock anew from pyproject.toml: hashes, no registry named."""
     uv = Path(sys.executable).with_name("uv")

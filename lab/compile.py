@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 from lab.record import CannotRun, Failed
@@ -32,7 +33,8 @@ def _compile(source: Path, ending: str, flags: tuple[str, ...]) -> Path:
         digest.update(file.read_bytes())
     target = cache() / f"{source.stem}-{digest.hexdigest()[:16]}{ending}"
     if not target.exists():
-        scratch = target.with_suffix(f".{os.getpid()}.tmp")
+        # of this thread alone: several may want the same object at once, and the last to rename it wins
+        scratch = target.with_suffix(f".{os.getpid()}.{threading.get_native_id()}.tmp")
         done = subprocess.run(
             [clang, *flags, str(source), "-o", str(scratch)], capture_output=True, text=True, check=False
         )

@@ -1,0 +1,20 @@
+"""The README shows a stored run, as it is."""
+
+from __future__ import annotations
+
+from lab.check import check
+from lab.compile import ROOT
+from lab.report import readme
+from lab.store import runs_in
+
+
+def test_the_readme_is_what_its_run_says() -> None:
+    page, figure = readme.rebuilt(readme.PAGE.read_text())
+    assert page == readme.PAGE.read_text(), "rebuild it with: nox -s readme"
+    assert figure == readme.FIGURE.read_text(), "rebuild it with: nox -s readme"
+
+
+def test_published_runs_stand_a_strict_check() -> None:
+    runs = runs_in(ROOT / "results")
+    assert runs
+    assert {run.name: check(run, strict=True) for run in runs} == {run.name: () for run in runs}
