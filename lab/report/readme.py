@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 
 from lab import claims
 from lab.compile import ROOT
@@ -56,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
