@@ -15,10 +15,16 @@ PRESSURES = ("cpu", "memory", "io")
 Row = Mapping[str, float | int | None]
 
 
+def shares(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Each class's share of all processors' time, 0 to 1. A class may go back by a tick: that counts as none."""
+    passed = {name: max(0.0, after[name] - before[name]) for name in after}
+    total = sum(passed.values()) or 1.0
+    return {name: value / total for name, value in passed.items()}
+
+
 def steal_share(before: Mapping[str, float], after: Mapping[str, float]) -> float:
     """The share of all processors' time that the hypervisor gave to others: 0 to 1, in steps of one tick (10 ms)."""
-    total = sum(after.values()) - sum(before.values())
-    return max(0.0, after["steal"] - before["steal"]) / total if total > 0 else 0.0
+    return shares(before, after)["steal"]
 
 
 def pressure_s(kind: str, root: Path = Path("/proc/pressure")) -> float | None:
@@ -154,10 +160,9 @@ def _moment() -> Moment:
 def _row(before: Moment, after: Moment) -> Row:
     (start_ns, host0, switches0, pressure0), (end_ns, host1, switches1, pressure1) = before, after
     passed_s = (end_ns - start_ns) / 1e9
-    total = sum(host1.values()) - sum(host0.values()) or 1.0
+    used = shares(host0, host1)
     row: dict[str, float | int | None] = {"monotonic_ns": end_ns, "interval_s": passed_s}
-    row["steal_share"] = steal_share(host0, host1)
-    row |= {f"{name}_share": max(0.0, host1[name] - host0[name]) / total for name in ("idle", "softirq")}
+    row |= {f"{name}_share": used[name] for name in ("steal", "idle", "softirq")}
     row["load_1m"] = float(Path("/proc/loadavg").read_text().split()[0])
     row["context_switches_per_s"] = (switches1 - switches0) / passed_s
     return row | {f"{kind}_pressure": _share(pressure0[kind], pressure1[kind], passed_s) for kind in PRESSURES}

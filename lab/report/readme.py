@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-
 from lab import claims
 from lab.compile import ROOT
 from lab.record import Mistake
