@@ -75,6 +75,7 @@ def run(
     rate: Annotated[float | None, typer.Option(help="Only this rate, in requests/s of one client.")] = None,
     connections: Annotated[int | None, typer.Option(help="Connections of each client.")] = None,
     duration: Annotated[float | None, typer.Option(help="Length of each arm's whole window, in seconds.")] = None,
+    deployments: Annotated[int | None, typer.Option(help="How often everything is placed anew.")] = None,
     placement: Annotated[Placement | None, typer.Option(help="Where client and server live.")] = None,
     profile: Annotated[
         str, typer.Option(help="How much: smoke (about a minute), quick (minutes), full (hours).")
@@ -112,6 +113,7 @@ def run(
             connections=connections,
             duration_s=duration,
             placement=placement,
+            deployments=deployments,
             cluster=cluster,
             overlay=overlay,
             cpus=cpus,

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+from math import isfinite
+from pathlib import Path
+
 from lab import claims
 from lab.compile import ROOT
 from lab.record import Mistake
 from lab.report import glance, text
 from lab.report.figures import headline
-from lab.store import Store
+from lab.report.table import Table
+from lab.store import Store, runs_in
 
 PAGE, FIGURE = ROOT / "README.md", ROOT / "docs" / "headline.svg"
 BEGIN, END = "<!-- measured: ", "<!-- end of measured -->"
@@ -35,6 +39,19 @@ def section(store: Store) -> str:
     )
 
 
+def others(named: Path) -> str:
+    """The other published runs: what they say of each arm against the baseline. Runs may disagree; all are shown."""
+    rows = tuple(
+        (f"`{folder.name}`", c.load, c.arm, c.metric, f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]", c.verdict)
+        for folder in runs_in(named.parent)
+        if folder != named
+        for c in Store.open(folder).summary().contrasts
+        if c.metric != "p99" and isfinite((r := c.ratio).value)
+    )
+    table = Table("others", ("run", "load", "arm", "metric", "ratio to none", "verdict"), rows, 4)
+    return f"Longer looks at fewer arms, where one run may not settle it:\n\n{table.markdown()}" if rows else ""
+
+
 def rebuilt(page: str) -> tuple[str, str]:
     """The README's text with its section made anew from the run it names, and the figure's SVG."""
     head, mark, rest = page.partition(BEGIN)
@@ -43,7 +60,9 @@ def rebuilt(page: str) -> tuple[str, str]:
     if not (mark and closed and end):
         raise Mistake(f"README.md has no section between `{BEGIN}results/RUN -->` and `{END}`; put both marks back")
     store = Store.open(ROOT / name)
-    return f"{head}{mark}{name}{closed}\n{section(store)}\n{end}{tail}", headline(store.summary())
+    return f"{head}{mark}{name}{closed}\n{section(store)}\n\n{others(ROOT / name)}\n{end}{tail}", headline(
+        store.summary()
+    )
 
 
 def main() -> None:
