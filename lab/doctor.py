@@ -200,7 +200,9 @@ def _libbpf() -> str:
 
 
 def _bcc() -> str:
-    code = "import sys; sys.path.append('/usr/lib/python3/dist-packages'); import bcc; print('bcc', bcc.__version__)"
+    from lab.meter.bcc import DISTRIBUTION
+
+    code = f"import sys; sys.path.append({DISTRIBUTION!r}); import bcc; print('bcc', bcc.__version__)"
     return _runs(sys.executable, "-c", code)()
 
 

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from datapaths.bpf.libbpf import Object
 from lab import compile
+from lab.cluster import cgroup
 from lab.record import Failed
 
 SOURCE = Path(__file__).with_name("redirect.bpf.c")
@@ -76,15 +77,13 @@ class Redirect:
 
 def own_place(mountinfo: str, memberships: str) -> Path:
     """The cgroup v2 folder of a process, from the texts of its /proc/PID/mountinfo and /proc/PID/cgroup."""
-    mounts = [line.split() for line in mountinfo.splitlines() if " - cgroup2 " in line]
+    mounts = [m for m in cgroup.mounts(mountinfo) if m.kind == "cgroup2"]
     inside = [line[3:] for line in memberships.splitlines() if line.startswith("0::")]
     if not mounts or not inside:
         raise Failed("this process is in no cgroup v2 tree; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified")
-    root, point = next(((m[3], m[4]) for m in mounts if m[3] == "/"), (mounts[0][3], mounts[0][4]))
-    path = inside[0]
-    if root != "/" and Path(path).is_relative_to(root):
-        path = f"/{Path(path).relative_to(root)}"
-    return Path(point + path)
+    mount = next((m for m in mounts if m.root == "/"), mounts[0])
+    path = Path(inside[0])
+    return mount.point / path.relative_to(mount.root if path.is_relative_to(mount.root) else "/")
 
 
 def _place(place: Place) -> bytes:

@@ -32,18 +32,23 @@ class Namespace:
 
     def inside(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises when run inside: sockets and child processes that it makes belong here."""
-
-        def enter() -> T:
-            _checked(_libc.setns(self.fd, _CLONE_NEWNET), "setns")
-            return work()
-
-        return _in_a_thread(enter)
+        return inside(self.fd, work)
 
     def close(self) -> None:
         """Let go of it; it ends with the last process inside. Idempotent."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def inside(fd: int, work: Callable[[], T]) -> T:
+    """The same for any network namespace, open as `fd`; `CannotRun` where it may not be entered."""
+
+    def enter() -> T:
+        _checked(_libc.setns(fd, _CLONE_NEWNET), "setns")
+        return work()
+
+    return _in_a_thread(enter)
 
 
 def _unshare() -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +13,9 @@ from typing import TypeVar
 from pyroute2 import DiagSocket
 from pyroute2.netlink.diag import SS_ESTABLISHED
 
-from lab.record import CannotRun, Failed
+from lab.cluster import netns
+from lab.record import Failed
 
-CLONE_NEWNET = 0x40000000
 SKMEMINFO = 7  # INET_DIAG_SKMEMINFO; asked for as bit 7 - 1
 Address = tuple[str, int]
 T = TypeVar("T")
@@ -85,33 +83,12 @@ def structure_bytes() -> int | None:
 
 def inside(pid: int, call: Callable[[], T]) -> T:
     """The result of `call`, made in a thread that has entered the network namespace of `pid` and ends with it."""
-    results: list[T] = []
-    errors: list[Exception] = []
-
-    def enter_and_call() -> None:
-        try:
-            _enter(pid)
-            results.append(call())
-        except Exception as error:  # noqa: BLE001 - raised below, in the thread that asked
-            errors.append(error)
-
-    thread = threading.Thread(target=enter_and_call, name=f"in namespace of {pid}")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
-
-
-def _enter(pid: int) -> None:
     try:
-        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise Failed(f"the network namespace of process {pid} is gone: {error}") from error
     try:
-        if ctypes.CDLL(None, use_errno=True).setns(namespace, CLONE_NEWNET):
-            reason = os.strerror(ctypes.get_errno())
-            raise CannotRun(f"cannot enter the network namespace of process {pid}: {reason}; run as root")
+        return netns.inside(namespace, call)
     finally:
         os.close(namespace)
 
