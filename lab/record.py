@@ -33,6 +33,11 @@ class Feature(StrEnum):
     HTTP_METRICS = "http_metrics"  # request counts by source, destination, method, path or route, and status
     LATENCY_HISTOGRAM = "latency_histogram"
     LOAD_BALANCING = "load_balancing"
+    L4_POLICY = "l4_policy"  # connections are allowed or refused by the identities of both ends
+    L7_POLICY = "l7_policy"  # requests are allowed or refused by identity, method and route
+    TRACING = "tracing"  # spans of sampled requests, from their traceparent
+    TLS_VISIBILITY = "tls_visibility"  # HTTP is read inside TLS, at the library's own calls
+    SAME_NODE_SPLICE = "same_node_splice"  # bytes between pods of one node go from socket to socket
 
 
 class Need(StrEnum):
@@ -55,6 +60,10 @@ class Need(StrEnum):
     BPF_CGROUP_SOCKOPT = "bpf_cgroup_sockopt"
     BPF_SK_STORAGE = "bpf_sk_storage"
     BPF_TRACEPOINT = "bpf_tracepoint"
+    BPF_SK_MSG = "bpf_sk_msg"
+    BPF_RINGBUF = "bpf_ringbuf"
+    BPF_FS = "bpf_fs"
+    BPF_UPROBE = "bpf_uprobe"
 
 
 class Arrivals(StrEnum):

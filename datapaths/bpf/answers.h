@@ -117,7 +117,7 @@ static __always_inline int response_head(struct stream *s)
 	return AGAIN;
 }
 
-ALONE int read_response(struct __sk_buff *skb, struct stream *s)
+ALONE int read_response(PACKET *packet, struct stream *s)
 {
 	struct half *h;
 	int i, event;
@@ -126,7 +126,7 @@ ALONE int read_response(struct __sk_buff *skb, struct stream *s)
 		return BAD;
 	h = &s->response;
 	for (i = 0; i < STEPS; i++) {
-		event = advance(skb, h);
+		event = advance(packet, h);
 		if (event == LINE)
 			event = h->phase == START ? status_line(h) : later_line(h);
 		if (event == HEAD)

@@ -27,7 +27,7 @@ static __always_inline int skip(struct half *h)
 	return AGAIN;
 }
 
-ALONE int advance(struct __sk_buff *skb, struct half *h)
+ALONE int advance(PACKET *packet, struct half *h)
 {
 	if (!h)
 		return BAD;
@@ -41,7 +41,7 @@ ALONE int advance(struct __sk_buff *skb, struct half *h)
 	} else {
 		h->cursor = h->have = 0;
 	}
-	return h->position < h->end ? load(skb, h) : USED_UP;
+	return h->position < h->end ? load(packet, h) : USED_UP;
 }
 
 /* Bytes of a body were copied with the head's last block: give them back to the packet. */

@@ -157,7 +157,7 @@ static __always_inline int request_head(struct stream *s)
 	return h->chunked == UNKNOWN_CODING ? BAD : body(h);
 }
 
-ALONE int read_request(struct __sk_buff *skb, struct stream *s)
+ALONE int read_request(PACKET *packet, struct stream *s)
 {
 	struct half *h;
 	int i, event;
@@ -166,7 +166,7 @@ ALONE int read_request(struct __sk_buff *skb, struct stream *s)
 		return BAD;
 	h = &s->request;
 	for (i = 0; i < STEPS; i++) {
-		event = advance(skb, h);
+		event = advance(packet, h);
 		if (event == LINE)
 			event = h->phase == START ? request_line(h) : later_line(h);
 		if (event == HEAD)

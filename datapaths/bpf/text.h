@@ -8,8 +8,7 @@
 #ifndef TEXT_H
 #define TEXT_H
 
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
+#include "packet.h"
 #include "stream.h"
 
 #define ALONE __attribute__((noinline))
@@ -94,7 +93,7 @@ ALONE int to_front(struct half *h)
 }
 
 /* Copy the packet's next bytes behind those that text holds. */
-ALONE int load(struct __sk_buff *skb, struct half *h)
+ALONE int load(PACKET *packet, struct half *h)
 {
 	__u32 have, size;
 
@@ -109,7 +108,7 @@ ALONE int load(struct __sk_buff *skb, struct half *h)
 	asm volatile("" : "+r"(size)); /* clang would test a copy of it, and the verifier not know the original */
 	if (size < 1 || size > BLOCK || have > HELD)
 		return BAD;
-	if (bpf_skb_load_bytes(skb, h->position, h->text + have, size))
+	if (copy_bytes(packet, h->position, h->text + have, size))
 		return BAD;
 	h->position += size;
 	h->have = have + size;
