@@ -5,6 +5,7 @@
 
 #include "lines.h"
 #include "maps.h"
+#include "trace.h"
 
 ALONE int status_line(struct half *h)
 {
@@ -46,7 +47,7 @@ static __always_inline struct metric *metric_of(struct key *key)
 		return m;
 	count(NO_ROOM, 1);
 	key->source = key->destination = NOBODY; /* the agent has put these in, one for each class of status */
-	key->route = OTHER_METHOD;
+	key->route = key->method = OTHER_METHOD;
 	key->status = key->status / 100 * 100;
 	return bpf_map_lookup_elem(&metrics, key);
 }
@@ -66,6 +67,7 @@ ALONE int record(struct stream *s)
 	key.destination = s->destination;
 	key.route = w->route;
 	key.status = s->response.status;
+	key.method = w->method;
 	ns = bpf_ktime_get_ns() - w->began;
 	m = metric_of(&key);
 	if (m) {
@@ -77,6 +79,7 @@ ALONE int record(struct stream *s)
 		if (i < BUCKETS)
 			__sync_fetch_and_add(&m->buckets[i], 1);
 	}
+	trace_answer(s, w->began + ns);
 	count(ANSWERED, 1);
 	__sync_fetch_and_add(&s->popped, 1);
 	return 0;

@@ -7,7 +7,10 @@
 
 #define PATH 64
 #define NOBODY 0xffffffffU /* the identity under which what found no room is counted; 0 is an unknown address */
-#define FEW 16 /* route numbers below stand for a method with any path */
+#define FEW 16 /* route numbers below stand for a method with any path; pattern i has FEW + i */
+#define SEGMENT 64 /* bytes of the longest literal segment in a pattern (a multiple of 8) */
+#define NOWHERE 0 /* states of the routes' automaton */
+#define BEGINNING 1
 
 enum total {
 	REQUESTS, /* heads read to the end */
@@ -30,8 +33,27 @@ struct route {
 	__u32 cut; /* the path was longer */
 };
 
+/* The automaton of the configured patterns, see routes.h. Edges lead to states; NOWHERE: no pattern can match. */
+struct route_state {
+	__u32 any, empty; /* where a segment leads that is no literal of this state, and an empty one */
+	__u32 number; /* of the best pattern that matches a path that ends here; 0: none */
+	__u16 literals; /* it has edges with texts */
+	__u16 settled; /* whatever follows, the same pattern matches */
+};
+
+struct route_point {
+	__u64 hash;
+	__u32 state, length;
+};
+
+struct route_edge {
+	char text[SEGMENT]; /* zero-padded */
+	__u32 next, spare;
+};
+
 struct key {
-	__u32 source, destination, route, status;
+	__u32 source, destination, route;
+	__u16 status, method;
 };
 
 /* Durations in ns from 2^10 to 2^36, 16 buckets an octave: each is 1/16 wide, so its middle is within 3.2 %. */

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 
 from datapaths.bpf.libbpf import Map, Object
+from datapaths.bpf.routes import FEW, Routes
 from lab import compile
 from lab.record import Mistake
 
@@ -34,10 +35,10 @@ TOTALS = (
 )
 METHODS = ("_OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 UNKNOWN, OTHER = "unknown", "other"
-_NOBODY, _FEW, _PATH = 0xFFFFFFFF, 16, 64
+_NOBODY, _PATH = 0xFFFFFFFF, 64
 _SHIFT, _LOWEST, _HIGHEST = 4, 10, 36
 _BUCKETS = ((_HIGHEST - _LOWEST) << _SHIFT) + 2
-_KEY = struct.Struct("=IIII")
+_KEY = struct.Struct("=IIIHH")
 _METRIC = struct.Struct(f"=QQQ{_BUCKETS}I")
 _ROUTE = struct.Struct(f"={_PATH}sII")
 
@@ -78,8 +79,9 @@ class Series:
 class HttpWatch:
     """Watches the pods whose cgroups are given, from the server's side or the client's. A context manager.
 
-    `identities` are names by IPv4 address; `keys` and `routes` bound the maps: beyond, requests are counted under
-    `other` (and in `totals()["no_room"]`), never lost.
+    `identities` are names by IPv4 address. With `patterns` (see `datapaths.bpf.routes`) a request's route is the best
+    pattern for its path, or `other`; without, it is the path itself. `keys` and `routes` (of paths) bound the maps:
+    beyond, requests are counted under `other` (and in `totals()["no_room"]`), never lost.
     """
 
     def __init__(
@@ -89,9 +91,11 @@ class HttpWatch:
         side: str = "server",
         keys: int = 512,
         routes: int = 1024,
+        patterns: Sequence[str] = (),
     ) -> None:
         if side not in SIDES:
             raise Mistake(f"side {side!r}; allowed are {', '.join(SIDES)}")
+        self.patterns = Routes(patterns)
         self._names = dict(enumerate(sorted(set(identities.values())), start=1))
         self.object = Object(compile.bpf(SOURCE, *FLAGS))
         try:
@@ -104,10 +108,13 @@ class HttpWatch:
             raise
 
     def _set_up(self, identities: Mapping[str, str], side: str, keys: int, routes: int) -> None:
-        self.object.set(".rodata.options", struct.pack("=II", side == "client", routes))
+        self.object.set(".rodata.options", struct.pack("=III", side == "client", routes, len(self.patterns.patterns)))
         self.object.resize("metrics", keys + len(_classes()))
         self.object.resize("routes", routes)
         self.object.resize("identities", max(len(identities), 1))
+        edges = self.patterns.packed_edges()
+        self.object.resize("route_states", len(self.patterns.states))
+        self.object.resize("route_edges", max(len(edges), 1))
         self.object.load()
         numbers = {name: n for n, name in self._names.items()}
         known = self.object.map("identities")
@@ -115,8 +122,16 @@ class HttpWatch:
             known[socket.inet_aton(address)] = struct.pack("=I", numbers[name])
         self._metrics, self._routes = self.object.map("metrics"), self.object.map("routes")
         self._totals = self.object.map("totals")
+        self._put_in(edges)
         for status in _classes():
-            self._metrics[_KEY.pack(_NOBODY, _NOBODY, 0, status)] = b""
+            self._metrics[_KEY.pack(_NOBODY, _NOBODY, 0, status, 0)] = b""
+
+    def _put_in(self, edges: Mapping[bytes, bytes]) -> None:
+        states, into = self.object.map("route_states"), self.object.map("route_edges")
+        for number, state in enumerate(self.patterns.packed_states()):
+            states[struct.pack("=I", number)] = state
+        for point, edge in edges.items():
+            into[point] = edge
 
     def totals(self) -> dict[str, int]:
         """What is counted whatever the keys: by the names in `TOTALS`."""
@@ -129,24 +144,24 @@ class HttpWatch:
 
     def series(self) -> Iterator[Series]:
         """Every key that has been counted."""
-        routes = self._known_routes()
+        paths = self._paths()
         for key in self._metrics:
-            source, destination, number, status = _KEY.unpack(key)
+            source, destination, route, status, method = _KEY.unpack(key)
             count, size, duration_ns, *buckets = map(sum, zip(*map(_METRIC.unpack, self._copies(key)), strict=True))
             if count:
-                method, path = routes.get(number, (METHODS[number] if number < len(METHODS) else "_OTHER", OTHER))
-                who = self._name(source), self._name(destination)
-                yield Series(*who, method, path, status, count, size, duration_ns / 1e9, tuple(buckets))
+                name = OTHER if route < FEW else self.patterns.name(route) or paths.get(route, OTHER)
+                who = self._name(source), self._name(destination), METHODS[method], name
+                yield Series(*who, status, count, size, duration_ns / 1e9, tuple(buckets))
 
     def _copies(self, key: bytes) -> list[bytes]:
         return [copy[: _METRIC.size] for copy in self._metrics.copies(key)]
 
-    def _known_routes(self) -> dict[int, tuple[str, str]]:
+    def _paths(self) -> dict[int, str]:
         found = {}
         for route, number in self._routes.items():
-            path, method, cut = _ROUTE.unpack(route)
+            path, _, cut = _ROUTE.unpack(route)
             text = path.rstrip(b"\0").decode("latin-1") + ("…" if cut else "")
-            found[struct.unpack("=I", number)[0]] = METHODS[method], text
+            found[struct.unpack("=I", number)[0]] = text
         return found
 
     def _name(self, number: int) -> str:

@@ -12,7 +12,8 @@
 const volatile struct {
 	__u32 client_side; /* watch the pod's outgoing connections, not those it accepts */
 	__u32 most_routes;
-} options SEC(".rodata.options") = { 0, 1024 };
+	__u32 patterns; /* routes are the configured patterns, not raw paths */
+} options SEC(".rodata.options") = { 0, 1024, 0 };
 
 static const struct metric no_metric;
 static const struct stream no_stream;
@@ -52,6 +53,20 @@ struct {
 	__type(key, struct route);
 	__type(value, __u32);
 } routes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct route_state);
+} route_states SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct route_point);
+	__type(value, struct route_edge);
+} route_edges SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);

@@ -5,6 +5,8 @@
 
 #include "lines.h"
 #include "maps.h"
+#include "routes.h"
+#include "trace.h"
 
 static __always_inline __u32 named(__u64 first, __u32 *length)
 {
@@ -48,38 +50,27 @@ ALONE int other_method(struct half *h)
 	return 0;
 }
 
-/* Fill in the path that stands at [at, end), cut at its query; BAD where a space is in it. */
-static __always_inline int path(const struct half *h, __u32 at, __u32 end, struct route *route)
+/* Fill in the path that was found. */
+static __always_inline void path(const struct half *h, const struct walk *w, struct route *route)
 {
 	__u64 *to = (__u64 *)route->path;
-	__u32 i, length = end - at, over = 0;
+	__u32 i, at = w->at, length = w->end - at;
 
 	route->cut = length > PATH;
 #pragma unroll
 	for (i = 0; i < PATH / 8; i++) {
-		__u64 w = 0, query, space;
+		__u64 v = 0;
 
-		if (!over && i * 8 < length) {
-			w = word(h, at + i * 8);
+		if (i * 8 < length && at + i * 8 <= FULL) {
+			v = word(h, at + i * 8);
 			if (length - i * 8 < 8)
-				w &= FIRST((length - i * 8) & 7);
-			query = equal(w, '?');
-			space = equal(w, ' ');
-			if (query)
-				w &= FIRST(lowest(query) & 7);
-			if (space && (!query || lowest(space) < lowest(query)))
-				return BAD;
-			if (query) {
-				over = 1;
-				route->cut = 0;
-			}
+				v &= FIRST((length - i * 8) & 7);
 		}
-		to[i] = w;
+		to[i] = v;
 	}
-	return AGAIN;
 }
 
-/* The number of a route; a new one gets the next, and when there are none left the number of its method alone. */
+/* The number of a raw path; a new one gets the next, and when there are none left the number of its method alone. */
 static __always_inline __u32 numbered(const struct route *route)
 {
 	__u32 number, *known = bpf_map_lookup_elem(&routes, route);
@@ -97,10 +88,41 @@ static __always_inline __u32 numbered(const struct route *route)
 	return known ? *known : route->method;
 }
 
-ALONE int request_line(struct half *h)
+/* The target of a request: its path, and the number of its route. */
+ALONE int target(struct half *h, struct walk *w)
 {
 	struct route route;
-	__u32 length, at, size, end, target;
+	__u32 number, known;
+
+	if (!h || !w || w->at > FULL || w->end > FULL)
+		return BAD;
+	h->odd = h->text[w->at] == '/' ? 0 : ODD_FORM;
+	known = w->cut; /* where a line ends that is not kept whole; 0: it is */
+	w->cut = 0;
+	if (scan(h, w) == BAD)
+		return BAD;
+	if (known) {
+		h->odd |= ODD_LONG;
+		if (w->end > known) {
+			w->end = known;
+			w->cut = 1;
+		}
+	}
+	if (options.patterns) {
+		number = matching(h, w);
+		h->route = number ? number : h->method;
+		return AGAIN;
+	}
+	path(h, w, &route);
+	route.method = h->method;
+	h->route = numbered(&route);
+	return AGAIN;
+}
+
+ALONE int request_line(struct half *h)
+{
+	struct walk w = {};
+	__u32 length, at, size, end;
 	__u64 version;
 
 	if (!h)
@@ -119,19 +141,19 @@ ALONE int request_line(struct half *h)
 	if (h->text[end] != ' ' || (version & FIRST(7)) != WORD('H', 'T', 'T', 'P', '/', '1', '.', 0) ||
 	    version >> 56 < '0' || version >> 56 > '9')
 		return BAD;
-	route.method = named(word(h, at), &size);
-	if (route.method == OTHER_METHOD) {
+	h->method = named(word(h, at), &size);
+	if (h->method == OTHER_METHOD) {
 		h->cursor = at;
 		size = other_method(h);
 		h->cursor = h->stop + 1;
 		if (!size || size > 24)
 			return BAD;
 	}
-	target = at + size + 1;
-	if (target >= end || target > FULL || path(h, target, end, &route) == BAD)
+	w.at = at + size + 1;
+	w.end = end;
+	w.cut = h->squeezed || length > HELD ? at + FRONT : 0;
+	if (w.at >= end || target(h, &w) == BAD)
 		return BAD;
-	h->method = route.method;
-	h->route = numbered(&route);
 	h->phase = FIELDS;
 	h->squeezed = 0;
 	return AGAIN;
@@ -152,6 +174,7 @@ static __always_inline int request_head(struct stream *s)
 		w->began = h->began;
 		w->route = h->route;
 		w->method = h->method;
+		trace_head(h, w);
 		__sync_fetch_and_add(&s->pushed, 1); /* after its contents, on every processor */
 	}
 	return h->chunked == UNKNOWN_CODING ? BAD : body(h);
@@ -167,8 +190,10 @@ ALONE int read_request(PACKET *packet, struct stream *s)
 	h = &s->request;
 	for (i = 0; i < STEPS; i++) {
 		event = advance(packet, h);
-		if (event == LINE)
+		if (event == LINE) {
+			trace_line(h);
 			event = h->phase == START ? request_line(h) : later_line(h);
+		}
 		if (event == HEAD)
 			event = request_head(s);
 		if (event == BODY_END) {

@@ -4,13 +4,14 @@
 #define STREAM_H
 
 #include <linux/types.h>
+#include "context.h"
 
 #define BLOCK 256 /* bytes taken from a packet at a time */
-#define HELD 128 /* an unfinished line kept between blocks; of a longer one its first FRONT and last BACK bytes */
-#define FRONT 96
+#define HELD 256 /* an unfinished line kept between blocks; of a longer one its first FRONT and last BACK bytes */
+#define FRONT 240
 #define BACK 16
 #define FULL (HELD + BLOCK)
-#define TEXT 512 /* FULL, and room to read words that start before it */
+#define TEXT 1024 /* FULL, and room to read words that start before it */
 #define DEPTH 32 /* requests of one connection that may wait for their answers (a power of two) */
 
 enum phase {
@@ -39,6 +40,13 @@ enum coding { PLAIN, CHUNKED, UNKNOWN_CODING }; /* of the transfer */
 
 enum method { OTHER_METHOD, GET, HEAD_METHOD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH, METHODS };
 
+/* What is not plain about a request; a policy that compares paths must not trust them then. */
+enum odd {
+	ODD_PATH = 1, /* % ; # \ bytes above 0x7f, empty segments, or the segments . and .. */
+	ODD_FORM = 2, /* the target is not a path: a whole URI, an authority, or * */
+	ODD_LONG = 4, /* the first line is longer than HELD: its end was not looked at */
+};
+
 /* One direction of a connection. Positions are in map memory, not in registers, so that the verifier sees each step once. */
 struct half {
 	__u64 left; /* bytes of the counted body or chunk that are still to come */
@@ -53,6 +61,7 @@ struct half {
 	__u32 stop; /* in text: the line feed of the line that was found */
 	__u32 busy; /* a processor is at work on this direction */
 	__u32 route;
+	__u32 matched; /* the state of routes.h that the path ended in: the set of patterns that match; 0: none */
 	__u32 aside, aside_end; /* sequence numbers of bytes that came too early and were not read; equal: none */
 	__u16 status;
 	__u8 phase;
@@ -60,7 +69,10 @@ struct half {
 	__u8 chunked; /* enum coding */
 	__u8 counted; /* the message has a Content-Length */
 	__u8 squeezed; /* the middle of the line at the front of text was dropped */
-	__u8 spare;
+	__u8 odd; /* enum odd, of the request being read */
+#ifdef TRACED
+	struct context context; /* of the request being read */
+#endif
 	__attribute__((aligned(8))) char text[TEXT];
 };
 
@@ -69,6 +81,9 @@ struct waiting {
 	__u64 began;
 	__u32 route;
 	__u32 method;
+#ifdef TRACED
+	struct context context;
+#endif
 };
 
 struct stream {
