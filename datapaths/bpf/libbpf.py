@@ -1,200 +1,154 @@
-"""As much of libbpf as an agent needs: load an object, attach it to cgroups, read and write its maps.
+"""As much of libbpf as an agent needs: load an object, attach it to cgroups and maps, read and write its maps.
 
-Objects, maps and links are closed with the `Object`. Links are not pinned, so the kernel detaches everything when the
-process ends, however it ends.
+Without pins, everything goes with the process, however it ends. With a folder of a BPF file system (`pins`), maps and
+attachments stay there. An object that is loaded over them goes on with the maps' contents, and each of its programs
+takes the place of its predecessor in one step.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import functools
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from lab.record import CannotRun, Failed, Mistake
+from datapaths.bpf.calls import last_words, library, listen, why
+from datapaths.bpf.layout import layout
+from datapaths.bpf.map import Map
+from datapaths.bpf.pins import Pins, Stale
+from datapaths.bpf.ring import Ring
+from lab.record import Failed, Mistake
 
-_PER_CPU = frozenset({5, 6, 10})  # BPF_MAP_TYPE_PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH
-_LOG_LINES = 12
-_Pointer, _Int, _U32, _Bytes, _Void = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_char_p, None
+__all__ = ["Map", "Object", "Ring", "Stale"]
 
-_CALLS: dict[str, tuple[Any, tuple[Any, ...]]] = {  # name: (result, arguments), of bpf/libbpf.h and bpf/bpf.h
-    "bpf_object__open": (_Pointer, (_Bytes,)),
-    "bpf_object__load": (_Int, (_Pointer,)),
-    "bpf_object__close": (_Void, (_Pointer,)),
-    "bpf_object__next_program": (_Pointer, (_Pointer, _Pointer)),
-    "bpf_object__find_map_by_name": (_Pointer, (_Pointer, _Bytes)),
-    "bpf_object__find_program_by_name": (_Pointer, (_Pointer, _Bytes)),
-    "bpf_program__name": (_Bytes, (_Pointer,)),
-    "bpf_program__fd": (_Int, (_Pointer,)),
-    "bpf_program__attach_cgroup": (_Pointer, (_Pointer, _Int)),
-    "bpf_link__destroy": (_Int, (_Pointer,)),
-    "bpf_map__fd": (_Int, (_Pointer,)),
-    "bpf_map__type": (_Int, (_Pointer,)),
-    "bpf_map__key_size": (_U32, (_Pointer,)),
-    "bpf_map__value_size": (_U32, (_Pointer,)),
-    "bpf_map__set_max_entries": (_Int, (_Pointer, _U32)),
-    "bpf_map__initial_value": (_Pointer, (_Pointer, ctypes.POINTER(ctypes.c_size_t))),
-    "bpf_map_update_elem": (_Int, (_Int, _Pointer, _Pointer, ctypes.c_uint64)),
-    "bpf_map_lookup_elem": (_Int, (_Int, _Pointer, _Pointer)),
-    "bpf_map_delete_elem": (_Int, (_Int, _Pointer)),
-    "bpf_map_get_next_key": (_Int, (_Int, _Pointer, _Pointer)),
-    "libbpf_num_possible_cpus": (_Int, ()),
-}
-_Printer = ctypes.CFUNCTYPE(_Int, _Int, _Bytes, _Pointer)
-_said: list[str] = []  # what libbpf and the verifier printed since the last load
-
-
-@functools.cache
-def _library() -> ctypes.CDLL:
-    try:
-        library = ctypes.CDLL("libbpf.so.1", use_errno=True)
-    except OSError as error:
-        raise CannotRun("libbpf.so.1 is missing; install it with: apt-get install libbpf1") from error
-    for name, (result, arguments) in _CALLS.items():
-        call = getattr(library, name)
-        call.restype, call.argtypes = result, arguments
-    library.libbpf_set_print(_PRINTER)
-    return library
-
-
-def _hear(level: int, form: bytes, arguments: int) -> int:
-    """libbpf's printer. A `va_list` argument arrives as a pointer on x86-64 and on arm64, and is handed on as one."""
-    if level < 2:  # warnings and information; not debugging
-        text = ctypes.create_string_buffer(1 << 16)
-        ctypes.CDLL(None).vsnprintf(text, ctypes.c_size_t(len(text)), form, ctypes.c_void_p(arguments))
-        _said.append(text.value.decode(errors="replace"))
-    return 0
-
-
-_PRINTER = _Printer(_hear)  # libbpf keeps a pointer to it
-
-
-def _why() -> str:
-    number = ctypes.get_errno()
-    return f"{errno.errorcode.get(number, number)}: {os.strerror(number)}"
-
-
-class Map:
-    """A map of a loaded object. Keys and values are bytes, laid out as in the C source."""
-
-    def __init__(self, pointer: int, name: str) -> None:
-        bpf = _library()
-        self.name, self.fd = name, int(bpf.bpf_map__fd(pointer))
-        self.key_size, size = int(bpf.bpf_map__key_size(pointer)), int(bpf.bpf_map__value_size(pointer))
-        self.per_cpu = bpf.bpf_map__type(pointer) in _PER_CPU
-        self.value_size = (size + 7) // 8 * 8 if self.per_cpu else size
-        self._copies = int(bpf.libbpf_num_possible_cpus()) if self.per_cpu else 1
-
-    def __getitem__(self, key: bytes) -> bytes:
-        """The value of `key`; in a per-CPU map all processors' values one after another. `KeyError` when absent."""
-        value = ctypes.create_string_buffer(self.value_size * self._copies)
-        if _library().bpf_map_lookup_elem(self.fd, self._key(key), value):
-            if ctypes.get_errno() != errno.ENOENT:
-                raise Failed(f"map {self.name} could not be read: {_why()}")
-            raise KeyError(key)
-        return value.raw
-
-    def __setitem__(self, key: bytes, value: bytes) -> None:
-        """Put a value; in a per-CPU map the same one for every processor."""
-        padded = value.ljust(self.value_size, b"\0") if self.per_cpu else value
-        if len(padded) != self.value_size:
-            raise Mistake(f"a value of map {self.name} has {self.value_size} bytes, not {len(value)}")
-        if _library().bpf_map_update_elem(self.fd, self._key(key), padded * self._copies, 0):
-            raise Failed(f"map {self.name} took no more: {_why()}; give it more room before loading")
-
-    def __delitem__(self, key: bytes) -> None:
-        if _library().bpf_map_delete_elem(self.fd, self._key(key)):
-            raise KeyError(key)
-
-    def __iter__(self) -> Iterator[bytes]:
-        """All keys; those that come or go meanwhile may be missed."""
-        key: bytes | None = None
-        found = ctypes.create_string_buffer(self.key_size)
-        while not _library().bpf_map_get_next_key(self.fd, key, found):
-            key = found.raw
-            yield key
-
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """All keys with their values."""
-        for key in self:
-            try:
-                yield key, self[key]
-            except KeyError:
-                continue  # gone since
-
-    def copies(self, key: bytes) -> list[bytes]:
-        """The value of every possible processor; of a map that is not per-CPU, the one value there is."""
-        raw = self[key]
-        return [raw[i : i + self.value_size] for i in range(0, len(raw), self.value_size)]
-
-    def _key(self, key: bytes) -> bytes:
-        if len(key) != self.key_size:
-            raise Mistake(f"a key of map {self.name} has {self.key_size} bytes, not {len(key)}")
-        return key
+_NO_LINKS = (errno.EINVAL, errno.EOPNOTSUPP)  # of kernels before 6.10 for a sockmap
 
 
 class Object:
-    """A compiled BPF object: opened, set up, loaded, attached; a context manager that closes it."""
+    """A compiled BPF object: opened, set up, loaded, attached; a context manager that closes it.
 
-    def __init__(self, path: Path) -> None:
-        self.path, self._links = path, list[int]()
-        _said.clear()
-        self._pointer = _library().bpf_object__open(os.fsencode(path))
+    `version` tells layouts apart that look alike in C; see `datapaths.bpf.layout`. `told` names maps that are not
+    pinned: what an agent is told goes into maps of its own before its programs replace their predecessors.
+    """
+
+    def __init__(self, path: Path, pins: Path | None = None, version: str = "", told: Iterable[str] = ()) -> None:
+        self.path, self.version, self.told = path, version, frozenset(told)
+        self._pins = Pins(pins) if pins else None
+        self._links, self._rings, self._shared = dict[str, int](), list[Ring](), set[int]()
+        listen()
+        self._pointer = library().bpf_object__open(os.fsencode(path))
         if not self._pointer:
-            raise Failed(f"{path.name} is no BPF object: {_why()}{_last_words()}")
+            raise Failed(f"{path.name} is no BPF object: {why()}{last_words()}")
 
     def set(self, section: str, values: bytes) -> None:
         """Overwrite the start of a data section such as `.rodata.options`; before loading."""
         size = ctypes.c_size_t()
-        start = _library().bpf_map__initial_value(self._map(section), ctypes.byref(size))
+        start = library().bpf_map__initial_value(self._map(section), ctypes.byref(size))
         if not start or len(values) > size.value:
             raise Mistake(f"{section} of {self.path.name} has {size.value} bytes, {len(values)} were given")
         ctypes.memmove(start, values, len(values))
 
     def resize(self, name: str, entries: int) -> None:
-        """Give a map room for so many entries; before loading."""
-        if _library().bpf_map__set_max_entries(self._map(name), entries):
-            raise Failed(f"map {name} cannot hold {entries} entries: {_why()}")
+        """Give a map room for so many entries; before loading. A pinned map that has more keeps it."""
+        if library().bpf_map__set_max_entries(self._map(name), entries):
+            raise Failed(f"map {name} cannot hold {entries} entries: {why()}")
+
+    def share(self, name: str, fd: int) -> None:
+        """Use another object's map (`Map.fd`) in place of its own; before loading. It is the other's to pin."""
+        pointer = self._map(name)
+        if library().bpf_map__reuse_fd(pointer, fd):
+            raise Failed(f"map {name} of {self.path.name} cannot be shared: {why()}")
+        self._shared.add(pointer)
+
+    def skip(self, program: str) -> None:
+        """Leave a program out; before loading."""
+        library().bpf_program__set_autoload(self._program(program), False)
 
     def load(self) -> None:
-        """Create its maps and have its programs verified. `Failed` carries the verifier's last words."""
-        _said.clear()
-        if _library().bpf_object__load(self._pointer):
-            raise Failed(f"the kernel refused {self.path.name}: {_why()}{_last_words()}")
+        """Create its maps, or take up pinned ones, and have its programs verified.
+
+        `Failed` carries the verifier's last words; `Stale` says which pinned map does not fit.
+        """
+        listen()
+        made = dict(self._take_up(self._pins)) if self._pins else {}
+        if library().bpf_object__load(self._pointer):
+            raise Failed(f"the kernel refused {self.path.name}: {why()}{last_words()}")
+        if self._pins:
+            for name, pointer in made.items():
+                self._pins.keep_map(int(library().bpf_map__fd(pointer)), name, self._layout(pointer))
 
     def attach(self, program: str, cgroup: Path) -> None:
         """Attach a program, by its section's type, to a cgroup v2 folder and so to every process in and below it."""
+        pointer = self._program(program)
         folder = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            link = _library().bpf_program__attach_cgroup(self._program(program), folder)
+            kind = int(library().bpf_program__expected_attach_type(pointer))
+            self._link(
+                f"{program}@{os.fstat(folder).st_ino}",
+                pointer,
+                lambda fd: int(library().bpf_link_create(fd, folder, kind, None)),
+                cgroup,
+            )
         finally:
             os.close(folder)
-        if not link:
-            raise Failed(f"{program} of {self.path.name} could not be attached to {cgroup}: {_why()}{_last_words()}")
-        self._links.append(link)
+
+    def attach_map(self, program: str, name: str) -> None:
+        """Attach an sk_msg or sk_skb program to a sockmap; after loading.
+
+        Sockets that are in the map already keep the program they came in with. By a link where the kernel has them for
+        sockmaps (6.10), else for as long as the map lives.
+        """
+        pointer, target = self._program(program), self.map(name).fd
+        kind = int(library().bpf_program__expected_attach_type(pointer))
+
+        def make(fd: int) -> int:
+            link = int(library().bpf_link_create(fd, target, kind, None))
+            if link < 0 and ctypes.get_errno() in _NO_LINKS and not library().bpf_prog_attach(fd, target, kind, 0):
+                return 0  # nothing to hold: the map holds it
+            return link
+
+        self._link(f"{program}@{name}", pointer, make, f"map {name}")
+
+    def cover(self, cgroups: Iterable[Path], programs: Iterable[str]) -> None:
+        """Attach the programs to exactly these cgroups: attach what is missing, detach what is no longer named."""
+        names, wanted = tuple(programs), set[str]()
+        for cgroup in cgroups:
+            for program in names:
+                self.attach(program, cgroup)
+                wanted.add(f"{program}@{cgroup.stat().st_ino}")
+        pinned = self._pins.names() if self._pins else set()
+        for key in (pinned | self._links.keys()) - wanted:
+            if re.fullmatch(rf"({'|'.join(names)})@\d+", key):
+                self._detach(key)
 
     def map(self, name: str) -> Map:
         """A map by its name in the source; after loading."""
         return Map(self._map(name), name)
 
+    def ring(self, name: str, callback: Callable[[bytes], None]) -> Ring:
+        """A reader of a ring buffer; after loading. Closed with the object."""
+        self._rings.append(Ring(self.map(name).fd, name, callback))
+        return self._rings[-1]
+
     def programs(self) -> dict[str, int]:
         """Its programs' file descriptors by name."""
-        found, program = {}, _library().bpf_object__next_program(self._pointer, None)
-        while program:
-            found[_library().bpf_program__name(program).decode()] = int(_library().bpf_program__fd(program))
-            program = _library().bpf_object__next_program(self._pointer, program)
-        return found
+        return {
+            library().bpf_program__name(program).decode(): int(library().bpf_program__fd(program))
+            for program in self._each("program")
+        }
 
     def close(self) -> None:
-        """Detach and forget everything. Idempotent."""
-        while self._links:
-            _library().bpf_link__destroy(self._links.pop())
+        """Detach and forget everything but what is pinned. Idempotent."""
+        while self._rings:
+            self._rings.pop().close()
+        for link in filter(None, self._links.values()):
+            os.close(link)
+        self._links.clear()
         if self._pointer:
-            _library().bpf_object__close(self._pointer)
+            library().bpf_object__close(self._pointer)
             self._pointer = None
 
     def __enter__(self) -> Object:
@@ -205,19 +159,67 @@ class Object:
     ) -> None:
         self.close()
 
+    def _link(self, key: str, program: int, make: Callable[[int], int], target: object) -> None:
+        """Hold an attachment: this process's own, a pinned one whose program is replaced, or a new one."""
+        if key in self._links:
+            return
+        fd = int(library().bpf_program__fd(program))
+        link = self._pins.link(key, fd) if self._pins else None
+        if link is None:
+            link = make(fd)
+            if link < 0:
+                name = f"{key.partition('@')[0]} of {self.path.name}"
+                raise Failed(f"{name} could not be attached to {target}: {why()}{last_words()}")
+            if self._pins and link:
+                self._pins.keep(link, key)
+        self._links[key] = link
+
+    def _detach(self, key: str) -> None:
+        if link := self._links.pop(key, 0):
+            os.close(link)
+        if self._pins:
+            self._pins.drop(key)
+
+    def _to_pin(self) -> Iterator[tuple[str, int]]:
+        """File names and maps: all but constants and others' maps. libbpf calls data after the object's file."""
+        for pointer in self._each("map"):
+            name = library().bpf_map__name(pointer).decode()
+            if library().bpf_map__is_internal(pointer):
+                section = re.search(r"\.(bss|data)\b.*", name)
+                name = f"{self.path.name.split('.')[0]}{section[0].replace('.', '_')}" if section else ""
+            if name and name not in self.told and pointer not in self._shared:
+                yield name, pointer
+
+    def _take_up(self, pins: Pins) -> Iterator[tuple[str, int]]:
+        """Use the maps that are pinned; gives the others."""
+        for name, pointer in self._to_pin():
+            fd = pins.map(name, self._layout(pointer), library().bpf_map__max_entries(pointer))
+            if fd is None:
+                yield name, pointer
+                continue
+            failed = library().bpf_map__reuse_fd(pointer, fd)
+            os.close(fd)  # libbpf has made one of its own
+            if failed:
+                raise Failed(f"map {name} in {pins.folder} cannot be taken up: {why()}")
+
+    def _layout(self, pointer: int) -> str:
+        return layout(library().bpf_object__btf(self._pointer), pointer, self.version)
+
+    def _each(self, what: str) -> Iterator[int]:
+        following = getattr(library(), f"bpf_object__next_{what}")
+        found = following(self._pointer, None)
+        while found:
+            yield int(found)
+            found = following(self._pointer, found)
+
     def _map(self, name: str) -> int:
-        pointer = _library().bpf_object__find_map_by_name(self._pointer, name.encode())
+        pointer = library().bpf_object__find_map_by_name(self._pointer, name.encode())
         if not pointer:
             raise Mistake(f"{self.path.name} has no map {name!r}")
         return int(pointer)
 
     def _program(self, name: str) -> int:
-        pointer = _library().bpf_object__find_program_by_name(self._pointer, name.encode())
+        pointer = library().bpf_object__find_program_by_name(self._pointer, name.encode())
         if not pointer:
             raise Mistake(f"{self.path.name} has no program {name!r}; there are {', '.join(self.programs())}")
         return int(pointer)
-
-
-def _last_words() -> str:
-    lines = [line for text in _said for line in text.splitlines() if line.strip() and "-- END" not in line]
-    return "".join(f"\n  {line}" for line in lines[-_LOG_LINES:])
