@@ -27,10 +27,12 @@ static inline int copy_bytes(PACKET *packet, __u32 at, void *to, __u32 size)
 #elif defined(FROM_MESSAGE)
 #define PACKET struct sk_msg_md
 
-/* The bytes must have been made linear (bpf_msg_pull_data). Reading by probe, so that the verifier need not follow `at`. */
+/* What is sent lies in pieces: bring those asked for together first. Read by probe, so that the verifier need not follow `size`. */
 static __always_inline int copy_bytes(PACKET *packet, __u32 at, void *to, __u32 size)
 {
-	return bpf_probe_read_kernel(to, size, (void *)(long)packet->data + (at & 0xffff));
+	if (bpf_msg_pull_data(packet, at, at + size, 0))
+		return -1;
+	return bpf_probe_read_kernel(to, size, packet->data);
 }
 
 #else
