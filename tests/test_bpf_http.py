@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bpf_exchanges import DEEP, Exchange, Seen, exchanges, reference
+from bpf_exchanges import DEEP, LOOKS_LIKE, Exchange, Seen, exchanges, reference
 from bpf_mesh import ARM, BIG_BYTES, CLIENT, PORT, SERVER, needs, pods, script, web_server
 
 from datapaths.bpf.http import BOUNDS_S, HttpWatch, Series
@@ -96,6 +96,7 @@ def test_every_broken_connection_is_counted_and_nothing_is_lost_on_the_way(
         "no_room": 0,
         "connections": len(exchanges()),
         "unwatched": 0,
+        "upgraded_bytes": 2 * len(LOOKS_LIKE) + len(b"\x81\x05hello") + len(b"\x16\x03\x01"),
     }
 
 

@@ -20,7 +20,8 @@ ALONE int status_line(struct half *h)
 	if (at > FULL || length < 12)
 		return length ? BAD : AGAIN;
 	version = word(h, at);
-	if ((version & FIRST(7)) != WORD('H', 'T', 'T', 'P', '/', '1', '.', 0) || h->text[at + 8] != ' ')
+	if ((version & FIRST(7)) != WORD('H', 'T', 'T', 'P', '/', '1', '.', 0) || version >> 56 < '0' ||
+	    version >> 56 > '9' || h->text[at + 8] != ' ' || (length > 12 && h->text[at + 12] != ' '))
 		return BAD;
 	for (i = 9; i < 12; i++) {
 		__u32 digit = (__u8)h->text[at + i] - '0';
@@ -45,11 +46,23 @@ static __always_inline struct metric *metric_of(struct key *key)
 	m = bpf_map_lookup_elem(&metrics, key);
 	if (m)
 		return m;
-	count(NO_ROOM, 1);
 	key->source = key->destination = NOBODY; /* the agent has put these in, one for each class of status */
 	key->route = key->method = OTHER_METHOD;
 	key->status = key->status / 100 * 100;
 	return bpf_map_lookup_elem(&metrics, key);
+}
+
+/* What the connection became after its last answer has sent so much. */
+static __always_inline void tunnelled(struct stream *s, struct half *h)
+{
+	struct waiting *w = &s->waiting[(s->popped - 1) & (DEPTH - 1)];
+	struct key key = { s->source, s->destination, w->route, s->response.status, w->method };
+	struct metric *m = metric_of(&key);
+
+	if (m)
+		__sync_fetch_and_add(&m->upgraded_bytes, h->bytes);
+	count(UPGRADED_BYTES, h->bytes);
+	h->bytes = 0;
 }
 
 /* An answer is complete: count it for the request that has waited longest. */
@@ -70,6 +83,8 @@ ALONE int record(struct stream *s)
 	key.method = w->method;
 	ns = bpf_ktime_get_ns() - w->began;
 	m = metric_of(&key);
+	if (key.source == NOBODY)
+		count(NO_ROOM, 1);
 	if (m) {
 		__u32 i = bucket(ns);
 
@@ -85,11 +100,15 @@ ALONE int record(struct stream *s)
 	return 0;
 }
 
-static __always_inline int became_opaque(struct stream *s)
+static __always_inline int upgrade(struct stream *s, struct half *h)
 {
 	record(s);
-	give_up(s, UPGRADED);
-	return USED_UP;
+	count(UPGRADED, 1);
+	h->phase = TUNNEL;
+	h->bytes = 0;
+	unread(h);
+	*(volatile __u8 *)&s->tunnel = 1;
+	return AGAIN;
 }
 
 static __always_inline int response_head(struct stream *s)
@@ -110,7 +129,7 @@ static __always_inline int response_head(struct stream *s)
 		return BAD; /* an answer that nothing asked for, or to a request whose head was refused halfway */
 	method = s->waiting[s->popped & (DEPTH - 1)].method;
 	if (status == 101 || (method == CONNECT && status < 300))
-		return became_opaque(s);
+		return upgrade(s, h);
 	if (method == HEAD_METHOD || status == 204 || status == 304)
 		return BODY_END;
 	if (h->chunked == CHUNKED || (h->counted && !h->chunked))

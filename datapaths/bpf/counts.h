@@ -23,6 +23,7 @@ enum total {
 	NO_ROOM, /* answers counted under NOBODY because the map was full */
 	CONNECTIONS,
 	UNWATCHED, /* connections for which the kernel gave no memory */
+	UPGRADED_BYTES, /* after 101 or CONNECT, in both directions */
 	TOTALS,
 };
 
@@ -64,6 +65,7 @@ struct key {
 
 struct metric {
 	__u64 count, bytes, duration_ns;
+	__u64 upgraded_bytes; /* both directions, after the answer */
 	__u32 buckets[BUCKETS];
 };
 

@@ -50,7 +50,11 @@ static __always_inline void request_packet(struct __sk_buff *skb, const struct s
 
 	take(h);
 	h->now = bpf_ktime_get_ns();
+	if (*(volatile __u8 *)&s->tunnel && h->phase != TUNNEL)
+		leave_http(h);
 	READ(read_request, skb, g, s, h);
+	if (h->phase == TUNNEL && h->bytes)
+		tunnelled(s, h);
 	__sync_lock_test_and_set(&h->busy, 0);
 }
 
@@ -65,6 +69,8 @@ static __always_inline void response_packet(struct __sk_buff *skb, const struct 
 		record(s);
 		renew(h);
 	}
+	if (h->phase == TUNNEL && h->bytes)
+		tunnelled(s, h);
 	__sync_lock_test_and_set(&h->busy, 0);
 }
 
@@ -88,6 +94,14 @@ static __always_inline int listens(struct bpf_sock *sk)
 	return sk && sk->state == BPF_TCP_LISTEN;
 }
 
+/* A packet of a connection in which TCP was not found, behind headers that are not known here. */
+static __always_inline int unreadable(struct stream *s)
+{
+	if (s)
+		give_up(s, HOLES);
+	return ALLOW;
+}
+
 SEC("cgroup_skb/ingress")
 int packet_in(struct __sk_buff *skb)
 {
@@ -100,7 +114,9 @@ int packet_in(struct __sk_buff *skb)
 	s = bpf_sk_storage_get(&streams, sk, 0, 0);
 	if ((s && s->opaque) || (!s && (options.client_side || !listens(sk))))
 		return ALLOW;
-	if (!segment_of(skb, &g) || (skb->len <= g.payload && !g.finished))
+	if (!segment_of(skb, &g))
+		return unreadable(s);
+	if (skb->len <= g.payload && !g.finished)
 		return ALLOW;
 	if (!s && skb->len > g.payload)
 		s = early_stream(&g);
@@ -123,7 +139,11 @@ int packet_out(struct __sk_buff *skb)
 	if (!sk)
 		return ALLOW;
 	s = bpf_sk_storage_get(&streams, sk, 0, 0);
-	if (!s || s->opaque || !segment_of(skb, &g) || (skb->len <= g.payload && !g.finished))
+	if (!s || s->opaque)
+		return ALLOW;
+	if (!segment_of(skb, &g))
+		return unreadable(s);
+	if (skb->len <= g.payload && !g.finished)
 		return ALLOW;
 	if (options.client_side)
 		request_packet(skb, &g, s);
@@ -134,33 +154,53 @@ int packet_out(struct __sk_buff *skb)
 
 /* ---- connections ---- */
 
-static __always_inline int watched(struct bpf_sock_ops *ops)
+/* Volatile, or clang would choose between two fields' addresses, which the verifier does not allow. */
+#define FIELD(name) (*(volatile __u32 *)&ops->name)
+#define ADDRESS(name) { { FIELD(name[0]), FIELD(name[1]), FIELD(name[2]), FIELD(name[3]) } }
+
+/* Both addresses. A socket of IPv6 that speaks IPv4 has them as ::ffff:a.b.c.d already. */
+static __always_inline void addresses(struct bpf_sock_ops *ops, struct address *local, struct address *remote)
 {
-	if (ops->family == AF_INET6 &&
-	    (ops->local_ip6[0] || ops->local_ip6[1] || ops->local_ip6[2] != bpf_htonl(0xffff)))
-		return 0;
-	return (ops->remote_ip4 & bpf_htonl(0xff000000)) != bpf_htonl(0x7f000000);
+	if (ops->family == AF_INET6) {
+		struct address l = ADDRESS(local_ip6), r = ADDRESS(remote_ip6);
+
+		*local = l;
+		*remote = r;
+	} else {
+		*local = mapped(FIELD(local_ip4));
+		*remote = mapped(FIELD(remote_ip4));
+	}
 }
 
-static __always_inline __u32 identity(__u32 address)
+/* 127.0.0.0/8 and ::1. */
+static __always_inline int is_loopback(const struct address *a)
 {
-	__u32 *id = bpf_map_lookup_elem(&identities, &address);
+	if (a->part[0] || a->part[1])
+		return 0;
+	if (a->part[2] == bpf_htonl(0xffff))
+		return (a->part[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+	return !a->part[2] && a->part[3] == bpf_htonl(1);
+}
+
+static __always_inline __u32 identity(const struct address *address)
+{
+	__u32 *id = bpf_map_lookup_elem(&identities, address);
 
 	return id ? *id : 0;
 }
 
-/* Volatile, or clang would choose between two fields' addresses, which the verifier does not allow. */
-#define FIELD(name) (*(volatile __u32 *)&ops->name)
-
 static __always_inline void opened(struct bpf_sock_ops *ops)
 {
-	__u32 remote = FIELD(remote_ip4), local = FIELD(local_ip4), sent = FIELD(snd_nxt), received = FIELD(rcv_nxt);
-	struct tuple ends = { remote, local, ops->remote_port >> 16, bpf_htons(ops->local_port) };
+	__u32 sent = FIELD(snd_nxt), received = FIELD(rcv_nxt);
 	struct bpf_sock *sk = ops->sk;
 	struct stream *s, *begun;
+	struct tuple ends = {};
 
-	if (!sk || !watched(ops))
+	addresses(ops, &ends.server, &ends.client); /* the sender stands in the client's place */
+	if (!sk || is_loopback(&ends.client))
 		return;
+	ends.client_port = ops->remote_port >> 16;
+	ends.server_port = bpf_htons(ops->local_port);
 	begun = options.client_side ? 0 : bpf_map_lookup_elem(&early, &ends);
 	if (begun)
 		s = bpf_sk_storage_get(&streams, sk, begun, BPF_SK_STORAGE_GET_F_CREATE);
@@ -171,8 +211,8 @@ static __always_inline void opened(struct bpf_sock_ops *ops)
 		if (!begun)
 			s->request.next = options.client_side ? sent : received;
 		s->response.next = options.client_side ? received : sent;
-		s->source = identity(options.client_side ? local : remote);
-		s->destination = identity(options.client_side ? remote : local);
+		s->source = identity(options.client_side ? &ends.server : &ends.client);
+		s->destination = identity(options.client_side ? &ends.client : &ends.server);
 		bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 	}
 	if (begun)
@@ -193,6 +233,7 @@ static __always_inline void closed(struct bpf_sock_ops *ops)
 	}
 	if (!s->opaque && (s->request.aside != s->request.aside_end || s->response.aside != s->response.aside_end))
 		count(HOLES, 1);
+	trace_unanswered(s);
 	if (s->pushed != s->popped)
 		count(UNANSWERED, s->pushed - s->popped);
 	s->popped = s->pushed;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import ipaddress
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 
-from datapaths.bpf.libbpf import Map, Object
+from datapaths.bpf.libbpf import Object
+from datapaths.bpf.names import Names
 from datapaths.bpf.routes import FEW, Routes
 from lab import compile
 from lab.record import Mistake
@@ -18,6 +19,9 @@ from lab.record import Mistake
 SOURCE = Path(__file__).with_name("http.bpf.c")
 FLAGS = ("-mcpu=v3",)
 PROGRAMS = ("packet_in", "packet_out", "connection")
+TOLD = ("identities", "route_states", "route_edges")  # maps that say who is who; all others are counts and state
+SPARE = 64
+"""Room for addresses that come while the agent runs, beyond twice as many as it is told at first."""
 SIDES = ("server", "client")
 
 # As in counts.h.
@@ -32,6 +36,7 @@ TOTALS = (
     "no_room",
     "connections",
     "unwatched",
+    "upgraded_bytes",
 )
 METHODS = ("_OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 UNKNOWN, OTHER = "unknown", "other"
@@ -39,7 +44,7 @@ _NOBODY, _PATH = 0xFFFFFFFF, 64
 _SHIFT, _LOWEST, _HIGHEST = 4, 10, 36
 _BUCKETS = ((_HIGHEST - _LOWEST) << _SHIFT) + 2
 _KEY = struct.Struct("=IIIHH")
-_METRIC = struct.Struct(f"=QQQ{_BUCKETS}I")
+_METRIC = struct.Struct(f"=QQQQ{_BUCKETS}I")
 _ROUTE = struct.Struct(f"={_PATH}sII")
 
 _STEPS = [1 + step / (1 << _SHIFT) for step in range(1 << _SHIFT)]
@@ -61,6 +66,7 @@ class Series:
     response_bytes: int  # bodies, as far as sent
     duration_s: float  # sum, from the first byte of the request to the last of the answer
     buckets: tuple[int, ...]
+    upgraded_bytes: int = 0  # in both directions, after an answer that made the connection something else
 
     @property
     def status_class(self) -> str:
@@ -79,9 +85,9 @@ class Series:
 class HttpWatch:
     """Watches the pods whose cgroups are given, from the server's side or the client's. A context manager.
 
-    `identities` are names by IPv4 address. With `patterns` (see `datapaths.bpf.routes`) a request's route is the best
-    pattern for its path, or `other`; without, it is the path itself. `keys` and `routes` (of paths) bound the maps:
-    beyond, requests are counted under `other` (and in `totals()["no_room"]`), never lost.
+    `identities` are names by IPv4 or IPv6 address. With `patterns` (see `datapaths.bpf.routes`) a request's route is
+    the best pattern for its path, or `other`; without, it is the path itself. `keys` and `routes` (of paths) bound the
+    maps: beyond, requests are counted under `other` (and in `totals()["no_room"]`), never lost.
     """
 
     def __init__(
@@ -92,17 +98,17 @@ class HttpWatch:
         keys: int = 512,
         routes: int = 1024,
         patterns: Sequence[str] = (),
+        pins: Path | None = None,
     ) -> None:
         if side not in SIDES:
             raise Mistake(f"side {side!r}; allowed are {', '.join(SIDES)}")
-        self.patterns = Routes(patterns)
-        self._names = dict(enumerate(sorted(set(identities.values())), start=1))
-        self.object = Object(compile.bpf(SOURCE, *FLAGS))
+        self._names, self._routed = Names("identity", 1, pins), Names("route", FEW, pins)
+        self.patterns = Routes(patterns, tuple(self._routed.numbers(patterns).values()))
+        version = f"{TOTALS} {'patterns' if patterns else 'paths'}"  # a route's number is one or the other
+        self.object = Object(compile.bpf(SOURCE, *FLAGS), pins, version, TOLD)
         try:
             self._set_up(identities, side, keys, routes)
-            for cgroup in cgroups:
-                for program in PROGRAMS:
-                    self.object.attach(program, cgroup)
+            self.object.cover(cgroups, PROGRAMS)
         except BaseException:
             self.object.close()
             raise
@@ -111,20 +117,28 @@ class HttpWatch:
         self.object.set(".rodata.options", struct.pack("=III", side == "client", routes, len(self.patterns.patterns)))
         self.object.resize("metrics", keys + len(_classes()))
         self.object.resize("routes", routes)
-        self.object.resize("identities", max(len(identities), 1))
+        self.object.resize("identities", 2 * len(identities) + SPARE)
         edges = self.patterns.packed_edges()
         self.object.resize("route_states", len(self.patterns.states))
         self.object.resize("route_edges", max(len(edges), 1))
         self.object.load()
-        numbers = {name: n for n, name in self._names.items()}
-        known = self.object.map("identities")
-        for address, name in identities.items():
-            known[socket.inet_aton(address)] = struct.pack("=I", numbers[name])
+        self._know(identities)
         self._metrics, self._routes = self.object.map("metrics"), self.object.map("routes")
         self._totals = self.object.map("totals")
         self._put_in(edges)
         for status in _classes():
-            self._metrics[_KEY.pack(_NOBODY, _NOBODY, 0, status, 0)] = b""
+            self._metrics.add(_KEY.pack(_NOBODY, _NOBODY, 0, status, 0), b"")
+
+    def update(self, cgroups: Iterable[Path], identities: Mapping[str, str]) -> None:
+        """Follow pods that came or went; connections and counts stay."""
+        self._know(identities)
+        self.object.cover(cgroups, PROGRAMS)
+
+    def _know(self, identities: Mapping[str, str]) -> None:
+        numbers = self._names.numbers(sorted(identities.values()))
+        self.object.map("identities").replace(
+            {_written(address): struct.pack("=I", numbers[name]) for address, name in identities.items()}
+        )
 
     def _put_in(self, edges: Mapping[bytes, bytes]) -> None:
         states, into = self.object.map("route_states"), self.object.map("route_edges")
@@ -135,26 +149,32 @@ class HttpWatch:
 
     def totals(self) -> dict[str, int]:
         """What is counted whatever the keys: by the names in `TOTALS`."""
-        return {name: _sum(self._totals, struct.pack("=I", i)) for i, name in enumerate(TOTALS)}
+        return {name: self._totals.total(struct.pack("=I", i)) for i, name in enumerate(TOTALS)}
 
     def not_understood(self) -> int:
         """Connections given up with requests in them that were not read, or that were never watched."""
+        return _not_understood(self.totals())
+
+    def coverage(self) -> float:
+        """Requests understood over requests seen, 0 to 1; of nothing: 1.
+
+        What was in a connection that was given up or not watched is not known: it counts as one request not understood.
+        """
         totals = self.totals()
-        return totals["not_http"] + totals["holes"] + totals["unwatched"]
+        seen = totals["requests"] + _not_understood(totals)
+        return totals["requests"] / seen if seen else 1.0
 
     def series(self) -> Iterator[Series]:
         """Every key that has been counted."""
         paths = self._paths()
-        for key in self._metrics:
+        for key, value in self._metrics.items():
             source, destination, route, status, method = _KEY.unpack(key)
-            count, size, duration_ns, *buckets = map(sum, zip(*map(_METRIC.unpack, self._copies(key)), strict=True))
+            copies = (_METRIC.unpack(copy[: _METRIC.size]) for copy in self._metrics.apart(value))
+            count, size, duration_ns, upgraded, *buckets = map(sum, zip(*copies, strict=True))
             if count:
-                name = OTHER if route < FEW else self.patterns.name(route) or paths.get(route, OTHER)
+                name = OTHER if route < FEW else self._routed.name(route) or paths.get(route, OTHER)
                 who = self._name(source), self._name(destination), METHODS[method], name
-                yield Series(*who, status, count, size, duration_ns / 1e9, tuple(buckets))
-
-    def _copies(self, key: bytes) -> list[bytes]:
-        return [copy[: _METRIC.size] for copy in self._metrics.copies(key)]
+                yield Series(*who, status, count, size, duration_ns / 1e9, tuple(buckets), upgraded)
 
     def _paths(self) -> dict[int, str]:
         found = {}
@@ -165,7 +185,7 @@ class HttpWatch:
         return found
 
     def _name(self, number: int) -> str:
-        return OTHER if number == _NOBODY else self._names.get(number, UNKNOWN)
+        return OTHER if number == _NOBODY else self._names.name(number) or UNKNOWN
 
     def close(self) -> None:
         """Detach. Idempotent."""
@@ -184,5 +204,14 @@ def _classes() -> tuple[int, ...]:
     return tuple(range(0, 1000, 100))  # a status has three digits, whatever they are
 
 
-def _sum(counters: Map, key: bytes) -> int:
-    return sum(int.from_bytes(copy, "little") for copy in counters.copies(key))
+def _not_understood(totals: Mapping[str, int]) -> int:
+    return totals["not_http"] + totals["holes"] + totals["unwatched"]
+
+
+def _written(address: str) -> bytes:
+    """An address as IPv6 writes it: 16 bytes, IPv4 as ::ffff:a.b.c.d."""
+    try:
+        known = ipaddress.ip_address(address)
+    except ValueError as error:
+        raise Mistake(f"identity of {address!r}; it must be an IPv4 or IPv6 address") from error
+    return known.packed if known.version == 6 else bytes(10) + b"\xff\xff" + known.packed

@@ -5,6 +5,7 @@
 
 #include "text.h"
 
+#define NAME 64 /* bytes of a field's name that are looked at (a multiple of 8) */
 #define STEPS 128 /* of one verified loop of a reader */
 
 /* Go past what is not read: as much of the body as this packet has. */
@@ -61,10 +62,54 @@ static __always_inline __u32 line_length(const struct half *h)
 	return stop - h->cursor - (h->text[(stop - 1) & (TEXT - 1)] == '\r');
 }
 
+/* Whether this line is a field: a name, and a colon right behind it (RFC 9112, 5.1). Of a long name the start is read. */
+ALONE int well_named(struct half *h)
+{
+	__u32 i, at;
+
+	if (!h)
+		return 0;
+	at = h->cursor;
+	for (i = 0; i < NAME / 8; i++) {
+		__u64 v, colon;
+
+		asm volatile("" : "+r"(at)); /* clang would add the loop's steps to the pointer before the test */
+		if (at > FULL)
+			return 0;
+		v = word(h, at);
+		colon = equal(v, ':');
+		if ((control(v) | (v & EACH(0x80))) & (colon ? (colon & -colon) - 1 : ~0ULL))
+			return 0;
+		if (colon)
+			return i || lowest(colon);
+		at += 8;
+	}
+	return 1;
+}
+
+/* The coding that the body was given last frames it: is it chunked, alone or behind others? `end` is the value's end. */
+static __always_inline int is_chunked(const struct half *h, __u32 at, __u32 end)
+{
+	__u32 i, c;
+
+	for (i = 0; i < 16; i++) {
+		if (end <= at || end > FULL)
+			return 0;
+		c = h->text[(end - 1) & (TEXT - 1)];
+		if (c != ' ' && c != '\t')
+			break;
+		end--;
+	}
+	if (end < at + 8 || end > FULL || (word(h, end - 8) | LOWER) >> 8 != WORD('c', 'h', 'u', 'n', 'k', 'e', 'd', 0))
+		return 0;
+	c = h->text[end - 8];
+	return c == ':' || c == ',' || c == ' ' || c == '\t';
+}
+
 /* One header field: only those that say where the body ends matter. */
 ALONE int field(struct half *h)
 {
-	__u32 at, length;
+	__u32 at, length, folded;
 	__u64 name;
 
 	if (!h)
@@ -73,6 +118,12 @@ ALONE int field(struct half *h)
 	length = line_length(h);
 	if (at > FULL)
 		return BAD;
+	folded = h->text[at] == ' ' || h->text[at] == '\t'; /* obsolete: the field before goes on (RFC 9112, 5.2) */
+	if (folded ? h->framing : !well_named(h))
+		return BAD;
+	if (folded)
+		return AGAIN;
+	h->framing = 0;
 	name = word(h, at) | LOWER;
 	if (name == WORD('c', 'o', 'n', 't', 'e', 'n', 't', '-') && length > 15 &&
 	    ((word(h, at + 8) | LOWER) & FIRST(7)) == WORD('l', 'e', 'n', 'g', 't', 'h', ':', 0)) {
@@ -80,16 +131,13 @@ ALONE int field(struct half *h)
 
 		if (value == ~0ULL || (h->counted && h->left != value))
 			return BAD;
-		h->counted = 1;
+		h->framing = h->counted = 1;
 		h->left = value;
 	} else if (name == WORD('t', 'r', 'a', 'n', 's', 'f', 'e', 'r') && length > 24 &&
 		   (word(h, at + 8) | LOWER) == WORD('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') &&
 		   (h->text[at + 16] | 0x20) == 'g' && h->text[at + 17] == ':') {
-		__u32 back = at + length - 8; /* only the last coding frames the body: does it end in "chunked"? */
-
-		h->chunked = UNKNOWN_CODING;
-		if (back <= FULL && (word(h, back) | LOWER) >> 8 == WORD('c', 'h', 'u', 'n', 'k', 'e', 'd', 0))
-			h->chunked = CHUNKED;
+		h->framing = 1;
+		h->chunked = is_chunked(h, at + 17, at + length) ? CHUNKED : UNKNOWN_CODING;
 	}
 	return AGAIN;
 }
@@ -157,7 +205,7 @@ static __always_inline int body(struct half *h)
 static __always_inline void renew(struct half *h)
 {
 	h->phase = START;
-	h->chunked = h->counted = 0;
+	h->chunked = h->counted = h->framing = 0;
 	h->left = h->bytes = 0;
 	h->began = h->cursor < h->have || h->position < h->end ? h->now : 0;
 }

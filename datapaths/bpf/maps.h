@@ -26,8 +26,13 @@ struct {
 	__type(value, struct stream);
 } streams SEC(".maps");
 
+/* As IPv6 writes it; IPv4 as ::ffff:a.b.c.d. */
+struct address {
+	__u32 part[4]; /* network byte order */
+};
+
 struct tuple {
-	__u32 client, server; /* network byte order */
+	struct address client, server;
 	__u16 client_port, server_port; /* network byte order */
 };
 
@@ -43,7 +48,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
-	__type(key, __u32); /* address, network byte order */
+	__type(key, struct address);
 	__type(value, __u32);
 } identities SEC(".maps");
 

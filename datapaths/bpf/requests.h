@@ -141,6 +141,7 @@ ALONE int request_line(struct half *h)
 	if (h->text[end] != ' ' || (version & FIRST(7)) != WORD('H', 'T', 'T', 'P', '/', '1', '.', 0) ||
 	    version >> 56 < '0' || version >> 56 > '9')
 		return BAD;
+	h->version = version >> 56;
 	h->method = named(word(h, at), &size);
 	if (h->method == OTHER_METHOD) {
 		h->cursor = at;
@@ -177,7 +178,17 @@ static __always_inline int request_head(struct stream *s)
 		trace_head(h, w);
 		__sync_fetch_and_add(&s->pushed, 1); /* after its contents, on every processor */
 	}
+	if (h->chunked && (h->counted || h->version == '0'))
+		h->odd |= ODD_BODY;
 	return h->chunked == UNKNOWN_CODING ? BAD : body(h);
+}
+
+/* The answer has come that made the connection something else: what is left and all that comes is not HTTP. */
+static __always_inline void leave_http(struct half *h)
+{
+	h->bytes = h->have - h->cursor;
+	h->cursor = h->have = 0;
+	h->phase = TUNNEL;
 }
 
 ALONE int read_request(PACKET *packet, struct stream *s)

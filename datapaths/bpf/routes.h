@@ -26,12 +26,6 @@ struct walk {
 	__u32 cut; /* the path goes on behind end */
 };
 
-/* Bytes of v up to 0x20, and 0x7f: their top bits. */
-static __always_inline __u64 control(__u64 v)
-{
-	return (~(((v & EACH(0x7f)) + EACH(0x5f)) | v) & EACH(0x80)) | equal(v, 0x7f);
-}
-
 /* Bytes that servers may read in more than one way. */
 static __always_inline __u64 strange(__u64 v)
 {

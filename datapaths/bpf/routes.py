@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from lab.record import Mistake
 
 FEW = 16
-"""Route numbers below it say only the method; pattern i has the number FEW + i."""
+"""Route numbers below it say only the method."""
 SEGMENT_BYTES = 64
 MOST_STATES = 4096
 _SEGMENTS = 32
@@ -42,10 +42,14 @@ class State:
 
 
 class Routes:
-    """The automaton of some patterns. `Mistake` where one is none, or together they need too many states."""
+    """The automaton of some patterns. `Mistake` where one is none, or together they need too many states.
 
-    def __init__(self, patterns: Sequence[str] = ()) -> None:
+    `numbers` are the patterns' route numbers, from FEW up; without, pattern i has FEW + i.
+    """
+
+    def __init__(self, patterns: Sequence[str] = (), numbers: Sequence[int] = ()) -> None:
         self.patterns = tuple(patterns)
+        self._routes = tuple(numbers) or tuple(range(FEW, FEW + len(self.patterns)))
         self._parsed = [_segments(pattern) for pattern in self.patterns]
         self._numbers: dict[_Places, int] = {frozenset(): _NOWHERE}
         self._found: list[_Places] = [frozenset()]
@@ -80,12 +84,12 @@ class Routes:
 
     def name(self, number: int) -> str | None:
         """The pattern that has a route number."""
-        return self.patterns[number - FEW] if FEW <= number < FEW + len(self.patterns) else None
+        return self.patterns[self._routes.index(number)] if number in self._routes else None
 
     def packed_states(self) -> Iterator[bytes]:
         """`struct route_state` of each state, in order."""
         for state in self.states:
-            number = 0 if state.best is None else FEW + state.best
+            number = 0 if state.best is None else self._routes[state.best]
             yield _STATE.pack(state.any, state.empty, number, bool(state.literals), state.settled)
 
     def packed_edges(self) -> dict[bytes, bytes]:

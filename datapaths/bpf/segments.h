@@ -6,10 +6,12 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/tcp.h>
 #include <bpf/bpf_endian.h>
 #include "maps.h"
 
+#define EXTENSIONS 4 /* headers behind that of IPv6 that are gone through */
 #define PATIENCE 4096 /* tries to take a direction: some tens of microseconds */
 
 struct segment {
@@ -18,26 +20,70 @@ struct segment {
 	__u32 finished;
 };
 
+static __always_inline struct address mapped(__u32 ipv4)
+{
+	struct address a = { { 0, 0, bpf_htonl(0xffff), ipv4 } };
+
+	return a;
+}
+
+/* Where TCP begins behind IPv6's header and its extensions; 0: nowhere that is known. */
+static __always_inline __u32 behind_extensions(struct __sk_buff *skb, __u8 kind)
+{
+	__u32 i, at = sizeof(struct ipv6hdr);
+
+	for (i = 0; i < EXTENSIONS; i++) {
+		struct ipv6_opt_hdr extension;
+
+		if (kind == IPPROTO_TCP)
+			break;
+		if ((kind != IPPROTO_HOPOPTS && kind != IPPROTO_ROUTING && kind != IPPROTO_DSTOPTS &&
+		     kind != IPPROTO_FRAGMENT) ||
+		    bpf_skb_load_bytes(skb, at, &extension, sizeof(extension)))
+			return 0;
+		at += kind == IPPROTO_FRAGMENT ? 8 : (extension.hdrlen + 1) * 8;
+		kind = extension.nexthdr;
+	}
+	return kind == IPPROTO_TCP ? at : 0;
+}
+
+/* Fill in the addresses; where TCP begins, 0 where it is not found. */
+static __always_inline __u32 network_header(struct __sk_buff *skb, void *data, void *data_end, struct segment *g)
+{
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = data;
+
+		if (data + sizeof(*ip) > data_end || ip->protocol != IPPROTO_TCP)
+			return 0;
+		g->ends.client = mapped(ip->saddr);
+		g->ends.server = mapped(ip->daddr);
+		return ip->ihl * 4;
+	}
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = data;
+
+		if (data + sizeof(*ip) > data_end)
+			return 0;
+		__builtin_memcpy(&g->ends.client, &ip->saddr, sizeof(g->ends.client));
+		__builtin_memcpy(&g->ends.server, &ip->daddr, sizeof(g->ends.server));
+		return behind_extensions(skb, ip->nexthdr);
+	}
+	return 0;
+}
+
 static __always_inline int segment_of(struct __sk_buff *skb, struct segment *g)
 {
 	void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
-	struct iphdr *ip = data;
-	struct tcphdr *tcp;
-	__u32 header;
+	__u32 header = network_header(skb, data, data_end, g);
+	struct tcphdr tcp;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || data + sizeof(*ip) > data_end || ip->protocol != IPPROTO_TCP)
+	if (!header || bpf_skb_load_bytes(skb, header, &tcp, sizeof(tcp)))
 		return 0;
-	header = ip->ihl * 4;
-	tcp = data + header;
-	if ((void *)(tcp + 1) > data_end)
-		return 0;
-	g->ends.client = ip->saddr;
-	g->ends.server = ip->daddr;
-	g->ends.client_port = tcp->source;
-	g->ends.server_port = tcp->dest;
-	g->sequence = bpf_ntohl(tcp->seq) + tcp->syn;
-	g->payload = header + tcp->doff * 4;
-	g->finished = tcp->fin;
+	g->ends.client_port = tcp.source;
+	g->ends.server_port = tcp.dest;
+	g->sequence = bpf_ntohl(tcp.seq) + tcp.syn;
+	g->payload = header + tcp.doff * 4;
+	g->finished = tcp.fin;
 	return 1;
 }
 

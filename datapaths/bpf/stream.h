@@ -24,6 +24,7 @@ enum phase {
 	CHUNK,
 	TO_CLOSE, /* in a body that ends with the connection */
 	IGNORED, /* in answers that cannot be told apart any more */
+	TUNNEL, /* in what follows an upgrade or CONNECT: not HTTP, only counted */
 };
 
 enum event {
@@ -45,6 +46,7 @@ enum odd {
 	ODD_PATH = 1, /* % ; # \ bytes above 0x7f, empty segments, or the segments . and .. */
 	ODD_FORM = 2, /* the target is not a path: a whole URI, an authority, or * */
 	ODD_LONG = 4, /* the first line is longer than HELD: its end was not looked at */
+	ODD_BODY = 8, /* a length and a transfer coding, or a coding in HTTP/1.0: not every server reads them alike */
 };
 
 /* One direction of a connection. Positions are in map memory, not in registers, so that the verifier sees each step once. */
@@ -59,6 +61,7 @@ struct half {
 	__u32 cursor; /* in text: the first byte not yet read */
 	__u32 have; /* in text: behind its last byte */
 	__u32 stop; /* in text: the line feed of the line that was found */
+	__u32 digits; /* in text: where a number is read */
 	__u32 busy; /* a processor is at work on this direction */
 	__u32 route;
 	__u32 matched; /* the state of routes.h that the path ended in: the set of patterns that match; 0: none */
@@ -70,6 +73,8 @@ struct half {
 	__u8 counted; /* the message has a Content-Length */
 	__u8 squeezed; /* the middle of the line at the front of text was dropped */
 	__u8 odd; /* enum odd, of the request being read */
+	__u8 version; /* the digit behind HTTP/1. */
+	__u8 framing; /* the field before said where the body ends: it must not be folded */
 #ifdef TRACED
 	struct context context; /* of the request being read */
 #endif
@@ -93,6 +98,7 @@ struct stream {
 	__u32 popped; /* written by the response's side only */
 	__u32 source, destination; /* identities */
 	__u8 opaque; /* given up, or not HTTP/1.x any more: nothing is read in either direction */
+	__u8 tunnel; /* set by the response's side: the last answer made the connection something else */
 	__attribute__((aligned(4))) __u8 deaf; /* more than DEPTH waited: from here on answers cannot be told apart */
 	__u32 first; /* sequence number that the request's direction began with */
 };

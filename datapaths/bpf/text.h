@@ -18,6 +18,8 @@
 #define EACH(byte) (0x0101010101010101ULL * (byte))
 #define FIRST(n) ((1ULL << (8 * (n))) - 1) /* mask of the first n bytes of a word, n < 8 */
 #define LOWER EACH(0x20)
+#define SPACES 32
+#define DIGITS 16 /* one more than a number may have */
 
 static __always_inline __u64 word(const struct half *h, __u32 at)
 {
@@ -29,6 +31,12 @@ static __always_inline __u64 equal(__u64 w, __u8 byte)
 {
 	w ^= EACH(byte);
 	return ~(((w & EACH(0x7f)) + EACH(0x7f)) | w | EACH(0x7f));
+}
+
+/* Bytes of v up to 0x20, and 0x7f: their top bits. */
+static __always_inline __u64 control(__u64 v)
+{
+	return (~(((v & EACH(0x7f)) + EACH(0x5f)) | v) & EACH(0x80)) | equal(v, 0x7f);
 }
 
 /* The position (0..7) of the lowest byte marked in m, which is not 0. */
@@ -115,33 +123,61 @@ ALONE int load(PACKET *packet, struct half *h)
 	return AGAIN;
 }
 
-/* A number written in this base that starts at `at`, after spaces; all ones where there is none or it is too large. */
-ALONE __u64 number(struct half *h, __u32 at, __u32 base)
+/* Behind the spaces and tabs at `at`, as far as SPACES. */
+ALONE int behind_spaces(struct half *h, __u32 at)
+{
+	__u32 i;
+
+	if (!h)
+		return 0;
+	for (i = 0; i < SPACES; i++) {
+		char c = h->text[at & (TEXT - 1)];
+
+		if (c != ' ' && c != '\t')
+			break;
+		at++;
+	}
+	return at & (TEXT - 1);
+}
+
+/* The digits at h->digits, which is then behind them; all ones where there are none or too many. */
+ALONE __u64 digits(struct half *h, __u32 base)
 {
 	__u64 value = 0;
-	__u32 i, digits = 0;
+	__u32 i, at;
 
 	if (!h)
 		return ~0ULL;
-	for (i = 0; i < 24; i++) {
-		__u32 digit, c = (__u8)h->text[(at + i) & (TEXT - 1)];
+	at = h->digits;
+	for (i = 0; i < DIGITS; i++) {
+		__u32 c = (__u8)h->text[(at + i) & (TEXT - 1)], digit = c - '0';
 
-		if (!digits && (c == ' ' || c == '\t'))
-			continue;
-		digit = c - '0';
 		if (digit > 9) {
 			digit = (c | 0x20) - 'a' + 10;
-			if (base != 16 || digit < 10 || digit > 15) {
-				if (c == '\r' || c == '\n' || c == ' ' || c == '\t' || (base == 16 && c == ';'))
-					break;
-				return ~0ULL;
-			}
+			if (base != 16 || digit < 10 || digit > 15)
+				break;
 		}
-		if (++digits > 15)
-			return ~0ULL;
 		value = value * base + digit;
 	}
-	return digits && i < 24 ? value : ~0ULL;
+	h->digits = at + i;
+	return i && i < DIGITS ? value : ~0ULL;
+}
+
+/* The number that the rest of a line is, in this base: behind one of base 10 may be spaces, behind one of base 16 a
+ * chunk's extension. All ones where it is none, or too large.
+ */
+static __always_inline __u64 number(struct half *h, __u32 at, __u32 base)
+{
+	__u64 value;
+	__u32 c;
+
+	h->digits = base == 10 ? behind_spaces(h, at) : at;
+	value = digits(h, base);
+	at = behind_spaces(h, h->digits);
+	c = h->text[at & (TEXT - 1)];
+	if (c == '\r')
+		c = h->text[(at + 1) & (TEXT - 1)];
+	return c == '\n' || (c == ';' && base == 16) ? value : ~0ULL;
 }
 
 #endif
