@@ -22,29 +22,39 @@ class Ebpf(Datapath):
         {Need.ROOT, Need.CGROUP2, Need.CLANG, Need.LIBBPF, Need.BPF_CGROUP_SKB, Need.BPF_SOCK_OPS, Need.BPF_SK_STORAGE}
     )
     connections = 1
+    parts: tuple[str, ...] = ("http",)
 
     def node_processes(self, node: Node, mesh: Mesh) -> Sequence[ProcessSpec]:
         """The node's agent; none where the arm has no pod there."""
         pods = mesh.on(node)
         if not pods:
             return ()
-        told = {"cgroups": [cgroup(p) for p in pods], "identities": identities(mesh)}
-        return (agent("http", mesh.slot, told),)
+        return (agent(self.parts, mesh.slot, self.told(node, mesh), "--pins", "{dir}/pins"),)
+
+    def told(self, node: Node, mesh: Mesh) -> dict[str, object]:
+        """What the agent's mesh file says; see `datapaths.bpf.part`."""
+        return {
+            "node": node.name,
+            "cgroups": [cgroup(pod) for pod in mesh.on(node)],
+            "identities": identities(mesh),
+            "local": [pod.address for pod in mesh.on(node)],
+            "services": services(mesh),
+        }
 
     def seen(self, cluster: Cluster, mesh: Mesh) -> tuple[RequestCount, ...]:
         """What the servers' nodes have counted together: each request arrives at one server."""
         nodes = [n.name for n in mesh.nodes if any(p.address in _endpoints(mesh) for p in mesh.on(n))]
-        counts = [json.loads(cluster.fetch(name, port(mesh.slot), "/count")) for name in nodes]
+        counts = [json.loads(cluster.fetch(name, port(mesh.slot), "/count"))["http"] for name in nodes]
         requests, broken = (sum(int(c[key]) for c in counts) for key in ("requests", "not_understood"))
         return (RequestCount(f"kernel on {', '.join(nodes)}", requests, broken),)
 
 
-def agent(job: str, slot: int, told: Mapping[str, object], *flags: str) -> ProcessSpec:
+def agent(parts: Sequence[str], slot: int, told: Mapping[str, object], *flags: str) -> ProcessSpec:
     """The agent as a node's process; `told` is its JSON file."""
-    given = ("--mesh", "{dir}/mesh.json", "--port", str(port(slot)), *flags)
+    given = ("--parts", ",".join(parts), "--mesh", "{dir}/mesh.json", "--port", str(port(slot)), *flags)
     return ProcessSpec(
         name="agent",
-        argv=(sys.executable, "-m", "datapaths.bpf.agent", job, *given),
+        argv=(sys.executable, "-m", "datapaths.bpf.agent", *given),
         part=Part.DATAPATH,
         files={"mesh.json": json.dumps(told, indent=1, sort_keys=True) + "\n"},
         env={"PYTHONPATH": str(compile.ROOT), "MESH_LAB_BUILD": str(compile.cache())},
@@ -70,6 +80,21 @@ def identities(mesh: Mesh) -> dict[str, str]:
     """Names by address: of pods, and of services, which answer to the name of the pods behind them."""
     pods = {pod.address: pod.app for pod in mesh.pods}
     return pods | {s.address: pods[s.endpoints[0]] for s in mesh.services if s.endpoints and s.endpoints[0] in pods}
+
+
+def services(mesh: Mesh) -> list[dict[str, object]]:
+    """The services as agents are told of them; endpoints listen on the service's own port."""
+    nodes = {pod.address: pod.node for pod in mesh.pods}
+    return [
+        {
+            "name": s.name,
+            "address": s.address,
+            "port": s.port,
+            "protocol": "tcp",
+            "endpoints": [{"address": a, "port": s.port, "node": nodes.get(a), "weight": 1} for a in s.endpoints],
+        }
+        for s in mesh.services
+    ]
 
 
 def _endpoints(mesh: Mesh) -> set[str]:

@@ -38,9 +38,10 @@ class PerNode(Datapath):
         listener, _ = envoy.node_ports(mesh.slot)
         told = {
             "cgroups": [ebpf.cgroup(pod) for pod in mesh.on(node)],
-            "services": [[service.address, service.port] for service in mesh.services],
+            "services": ebpf.services(mesh),
+            "proxy": f"{node.address}:{listener}",
         }
-        redirect = ebpf.agent("redirect", mesh.slot, told, "--proxy", f"{node.address}:{listener}")
+        redirect = ebpf.agent(("redirect",), mesh.slot, told)
         return (envoy.node_proxy(mesh.slot), redirect)
 
     def seen(self, cluster: Cluster, mesh: Mesh) -> tuple[RequestCount, ...]:

@@ -18,8 +18,6 @@ import pytest
 from bpf_mesh import ARM, BIG_BYTES, CLIENT, PORT, SERVER, needs, web_server
 
 from datapaths.bpf import agent
-from datapaths.bpf.http import BOUNDS_S, Series
-from datapaths.bpf.prometheus import text
 from datapaths.ebpf import Ebpf, identities, port
 from datapaths.pernode import PerNode
 from lab.cluster import Layout, Mesh, Node, Part, Pod, PodSpec, ProcessSpec, Service, ServiceSpec
@@ -91,22 +89,57 @@ def metrics(cluster: LocalCluster) -> dict[str, float]:
     return {name: float(value) for name, value in pairs}
 
 
+def restarted(cluster: LocalCluster, former: LocalProcess, *flags: str) -> LocalProcess:
+    """The same agent again, over the pins of the former one."""
+    pins = str(former.folder / "pins")
+    spec = former.spec
+    argv = (*(word.replace("{dir}/pins", pins) for word in spec.argv), *flags)
+    return cluster.run(former.where, ARM, replace(spec, argv=argv))
+
+
+@needs(Ebpf.needs)
+@needs_h2load
+def test_an_agent_killed_and_restarted_under_load_loses_no_request(tmp_path: Path) -> None:
+    number = 40_000
+    with deployed(Ebpf(), tmp_path) as opened:
+        url = f"http://{opened.mesh.service(SERVER).address}:{PORT}/"
+        argv = ("h2load", "--h1", "-n", str(number), "-c", "20", url)
+        running = the_agent(opened, "node1")
+        h2load = opened.run(CLIENT, ARM, ProcessSpec("h2load", argv, Part.LOAD))
+        kills = 0
+        while h2load.code is None and kills < 3:
+            os.kill(running.pids()[0], signal.SIGKILL)
+            running.wait(10)
+            running = restarted(opened, running)
+            kills += 1
+        assert h2load.wait(60) == 0
+        assert f"{number} succeeded" in h2load.read("stdout").decode()
+        totals = json.loads(opened.fetch("node1", port(opened.mesh.slot), "/count"))["http"]
+        assert (totals["requests"], totals["answered"], totals["not_understood"]) == (number, number, 0)
+        page = metrics(opened)
+        assert sum(value for name, value in page.items() if "_duration_seconds_count{" in name) == number
+        assert kills
+
+
 @needs(Ebpf.needs)
 @needs_h2load
 def test_requests_are_told_apart_by_source_destination_method_path_and_status(cluster: LocalCluster) -> None:
     load(cluster, "/big", 100)
     page = metrics(cluster)
-    labels = 'source="client",destination="server",method="GET",route="/big",status="200",status_class="2xx"'
+    labels = 'source="client",destination="server",http_request_method="GET",http_route="/big",'
+    labels += 'http_response_status_code="200",url_scheme="http"'
     assert page[f"http_server_request_duration_seconds_count{{{labels}}}"] == 100
     assert page[f'http_server_request_duration_seconds_bucket{{{labels},le="+Inf"}}'] == 100
-    assert page[f"http_server_response_body_bytes_total{{{labels}}}"] == 100 * BIG_BYTES
-    assert page["mesh_requests_total"] == page["mesh_answered_total"] == 100
+    assert page[f"http_server_response_body_size_bytes_sum{{{labels}}}"] == 100 * BIG_BYTES
+    assert page["mesh_http_requests_total"] == page["mesh_http_answered_total"] == 100
+    assert page["mesh_http_coverage_ratio"] == 1
 
 
 @needs(Ebpf.needs)
 def test_only_the_server_s_node_counts(cluster: LocalCluster) -> None:
     counts = [
-        json.loads(cluster.fetch(n, port(cluster.mesh.slot), "/count"))["connections"] for n in ("node0", "node1")
+        json.loads(cluster.fetch(n, port(cluster.mesh.slot), "/count"))["http"]["connections"]
+        for n in ("node0", "node1")
     ]
     assert counts[0] == 0
 
@@ -125,21 +158,33 @@ def programs(pid: int) -> set[int]:
     return {int(found) for info in infos for found in re.findall(r"^prog_id:\s+(\d+)", info, re.MULTILINE)}
 
 
+needs_bpftool = pytest.mark.skipif(
+    not shutil.which("bpftool"), reason="bpftool is missing; install it with: apt-get install bpftool"
+)
+
+
 @needs(Ebpf.needs)
-@pytest.mark.skipif(not shutil.which("bpftool"), reason="bpftool is missing; install it with: apt-get install bpftool")
+@needs_bpftool
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_of_an_agent_that_ended(how: signal.Signals, tmp_path: Path) -> None:
+def test_programs_outlive_an_agent_and_nothing_outlives_the_deployment(how: signal.Signals, tmp_path: Path) -> None:
     with deployed(Ebpf(), tmp_path) as opened:
         running = the_agent(opened, "node1")
         (pid,) = running.pids()
         held = programs(pid)
-        assert held <= existing()
         os.kill(pid, how)
         assert running.wait(10) == (0 if how is signal.SIGTERM else -how)
-        deadline = time.monotonic() + 10  # the kernel frees programs a moment after the last reference has gone
-        while held & existing() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not held & existing()
+        assert held <= existing()
+        opened.undeploy()
+        assert gone(held)
+        assert str(opened.name) not in Path("/proc/self/mountinfo").read_text()
+
+
+def gone(held: set[int]) -> bool:
+    """The kernel frees programs a moment after the last reference has gone."""
+    deadline = time.monotonic() + 10
+    while held & existing() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not held & existing()
 
 
 def existing() -> set[int]:
@@ -150,9 +195,9 @@ def existing() -> set[int]:
 def test_an_agent_that_cannot_start_says_why_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "mesh.json"
     file.write_text("{")
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
-        assert agent.main(["http", "--port", "0", "--mesh", str(file)]) == 1
+        assert agent.main(["--parts", "http", "--port", "0", "--mesh", str(file)]) == 1
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -174,7 +219,7 @@ def test_a_service_has_the_identity_of_the_pods_behind_it() -> None:
 
 def test_arms_side_by_side_have_ports_of_their_own() -> None:
     (spec,) = Ebpf().node_processes(mesh().nodes[0], mesh())
-    assert spec.argv[-2:] == ("--port", "17030")
+    assert spec.argv[spec.argv.index("--port") + 1] == "17030"
     assert json.loads(spec.files["mesh.json"])["cgroups"] == ["/cgroup/client"]
 
 
@@ -182,10 +227,3 @@ def test_a_pod_whose_cgroup_is_not_known_cannot_be_watched() -> None:
     unknown = mesh(lambda pod: replace(pod, cgroup=None))
     with pytest.raises(CannotRun, match="a-client"):
         Ebpf().node_processes(unknown.nodes[0], unknown)
-
-
-def test_names_with_quotes_and_line_ends_stay_one_label() -> None:
-    series = Series("a", "b", "GET", 'x"y\\z\n', 200, 1, 5, 1e-3, (1,) + (0,) * len(BOUNDS_S))
-    page = text([series], {"requests": 1})
-    assert 'route="x\\"y\\\\z\\n",status="200"' in page
-    assert all(line.startswith(("#", "http_", "mesh_")) for line in page.splitlines())

@@ -77,9 +77,9 @@ class Pins:
 
 
 def forget_maps(folder: Path) -> None:
-    """Unpin all maps in and below a folder and leave the links, so that programs run on until others replace them."""
+    """Unpin all maps in and below a folder, with the notes beside them, and leave the links: programs run on."""
     for path in [p for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()]:
-        if "@" not in path.name or path.name.endswith(LAYOUT):
+        if path.is_symlink() or "@" not in path.name:
             path.unlink()
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 
 from datapaths.bpf.libbpf import Object
+from datapaths.bpf.openmetrics import Family, counters
+from datapaths.bpf.part import Told
 from lab import compile
 from lab.cluster import cgroup
 from lab.record import Failed
@@ -18,6 +20,12 @@ FLAGS = ("-mcpu=v3",)
 POD_PROGRAMS = ("redirect", "peer_name", "note")
 PROXY_PROGRAMS = ("original_destination",)
 TOTALS = ("redirected", "answered", "not_found")  # as in redirect.bpf.c
+TOLD = ("services",)
+HELPS = {
+    "redirected": "Connections brought to the node's proxy.",
+    "answered": "Questions for the original destination that were answered.",
+    "not_found": "Questions for the original destination that could not be answered.",
+}
 
 Place = tuple[str, int]
 """An IPv4 address and a port."""
@@ -29,15 +37,19 @@ class Redirect:
     `proxy_cgroup` holds the proxy's process, and not the pods'. A context manager: leaving it detaches everything.
     """
 
-    def __init__(self, cgroups: Iterable[Path], services: Iterable[Place], proxy: Place, proxy_cgroup: Path) -> None:
-        self.object = Object(compile.bpf(SOURCE, *FLAGS))
+    def __init__(
+        self,
+        cgroups: Iterable[Path],
+        services: Iterable[Place],
+        proxy: Place,
+        proxy_cgroup: Path,
+        pins: Path | None = None,
+    ) -> None:
+        self.object = Object(compile.bpf(SOURCE, *FLAGS), pins, f"{TOTALS}", TOLD)
         try:
             self._set_up(tuple(services), proxy)
-            for program in PROXY_PROGRAMS:
-                self.object.attach(program, proxy_cgroup)
-            for cgroup in cgroups:
-                for program in POD_PROGRAMS:
-                    self.object.attach(program, cgroup)
+            self.object.cover([proxy_cgroup], PROXY_PROGRAMS)
+            self.object.cover(cgroups, POD_PROGRAMS)
         except BaseException:
             self.object.close()
             raise
@@ -53,10 +65,14 @@ class Redirect:
 
     def totals(self) -> dict[str, int]:
         """Connections redirected, and questions for an original destination answered and not answered."""
-        return {
-            name: sum(int.from_bytes(copy, "little") for copy in self._totals.copies(struct.pack("=I", i)))
-            for i, name in enumerate(TOTALS)
-        }
+        return {name: self._totals.total(struct.pack("=I", i)) for i, name in enumerate(TOTALS)}
+
+    def families(self) -> Iterable[Family]:
+        """What /metrics shows of it."""
+        yield from counters("mesh_redirect", self.totals(), HELPS)
+        yield Family(
+            "mesh_redirect_open", "gauge", "Redirected connections not yet closed.", [({}, self.open_connections())]
+        )
 
     def open_connections(self) -> int:
         """Redirected connections that have not been closed."""
@@ -73,6 +89,21 @@ class Redirect:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def part(told: Told, pins: Path | None) -> Redirect:
+    """The part `redirect`. It is told `proxy` ("ADDRESS:PORT"), and `proxy_cgroup` if not the agent's own parent."""
+    services = [(str(service["address"]), int(service["port"])) for service in told["services"]]
+    address, _, port = str(told["proxy"]).rpartition(":")
+    proxy_cgroup = Path(told["proxy_cgroup"]) if "proxy_cgroup" in told else _siblings()
+    cgroups = [Path(cgroup) for cgroup in told["cgroups"]]
+    return Redirect(cgroups, services, (address, int(port)), proxy_cgroup, pins)
+
+
+def _siblings() -> Path:
+    """The node's folder: the parent of this process's cgroup, where the node's proxy has its own."""
+    proc = Path("/proc/self")
+    return own_place((proc / "mountinfo").read_text(), (proc / "cgroup").read_text()).parent
 
 
 def own_place(mountinfo: str, memberships: str) -> Path:

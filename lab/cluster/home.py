@@ -1,7 +1,8 @@
 """Where a local cluster keeps what outlives a process, and nothing else: all of it is named after the state folder.
 
-The cgroup `<cgroup2>/<tag>/<run>`, the folder `<tmp>/<tag>.<run>.*`, pins below `<bpffs>/<tag>`; in the state folder
-itself a lock and, where there is no cgroup v2 tree, a mount. So the cleaner finds all of it, and nobody else's.
+The cgroup `<cgroup2>/<tag>/<run>`, the folder `<tmp>/<tag>.<run>.*` with the BPF file systems that agents mount in it,
+pins below `<bpffs>/<tag>`; in the state folder itself a lock and, where there is no cgroup v2 tree, a mount. So the
+cleaner finds all of it, and nobody else's.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Home:
         """Kill and remove what is inside; it can be used again. Idempotent."""
         cgroup.remove(self.cgroup)
         for folder in self.folder.glob("*"):
+            tuple(_unpin(folder))
             shutil.rmtree(folder)
 
     def close(self) -> None:
@@ -101,8 +103,21 @@ def _cgroups(state: Path) -> Iterator[str]:
 def _folders(state: Path) -> Iterator[str]:
     for path in sorted(Path(tempfile.gettempdir()).glob(f"{tag(state)}.*")):
         if path.is_dir() and not path.is_symlink() and path.stat().st_uid == os.geteuid():
+            yield from _unpin(path)
             shutil.rmtree(path)
             yield f"folder {path}"
+
+
+def _unpin(folder: Path) -> Iterator[str]:
+    """Unmount the BPF file systems in a folder. Emptied first: somebody else's mount namespace may hold them, too."""
+    for mount in reversed(cgroup.mounts(_MOUNTINFO.read_text())):
+        if mount.kind == "bpf" and mount.point.is_relative_to(folder):
+            files = (path for path in mount.point.rglob("*") if path.is_symlink() or not path.is_dir())
+            pins = [path for path in files if "." not in path.name]  # those with a dot are the kernel's own
+            for pin in pins:
+                pin.unlink()
+            _umount(mount.point)
+            yield f"BPF pins {mount.point} ({len(pins)})"
 
 
 def _pins(state: Path) -> Iterator[str]:
@@ -116,8 +131,12 @@ def _pins(state: Path) -> Iterator[str]:
 def _mounts(state: Path) -> Iterator[str]:
     for mount in cgroup.mounts(_MOUNTINFO.read_text()):
         if mount.point == state / "cgroup2":
-            done = subprocess.run(["umount", str(mount.point)], capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise Failed(f"cannot unmount {mount.point}: {done.stderr.strip()}")
+            _umount(mount.point)
             mount.point.rmdir()
             yield f"mount {mount.point}"
+
+
+def _umount(point: Path) -> None:
+    done = subprocess.run(["umount", str(point)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"cannot unmount {point}: {done.stderr.strip()}; end whoever works there: fuser -m {point}")
