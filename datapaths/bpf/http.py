@@ -13,6 +13,8 @@ from types import TracebackType
 from datapaths.bpf.libbpf import Object
 from datapaths.bpf.names import Names
 from datapaths.bpf.routes import FEW, Routes
+from datapaths.bpf.sampling import TRACED, Sampling
+from datapaths.bpf.spans import METHODS
 from lab import compile
 from lab.record import Mistake
 
@@ -38,7 +40,6 @@ TOTALS = (
     "unwatched",
     "upgraded_bytes",
 )
-METHODS = ("_OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 UNKNOWN, OTHER = "unknown", "other"
 _NOBODY, _PATH = 0xFFFFFFFF, 64
 _SHIFT, _LOWEST, _HIGHEST = 4, 10, 36
@@ -99,13 +100,15 @@ class HttpWatch:
         routes: int = 1024,
         patterns: Sequence[str] = (),
         pins: Path | None = None,
+        sample: Sampling | None = None,
     ) -> None:
         if side not in SIDES:
             raise Mistake(f"side {side!r}; allowed are {', '.join(SIDES)}")
+        self.side, self._sample = side, sample
         self._names, self._routed = Names("identity", 1, pins), Names("route", FEW, pins)
         self.patterns = Routes(patterns, tuple(self._routed.numbers(patterns).values()))
         version = f"{TOTALS} {'patterns' if patterns else 'paths'}"  # a route's number is one or the other
-        self.object = Object(compile.bpf(SOURCE, *FLAGS), pins, version, TOLD)
+        self.object = Object(compile.bpf(SOURCE, *FLAGS, *(TRACED if sample else ())), pins, version, TOLD)
         try:
             self._set_up(identities, side, keys, routes)
             self.object.cover(cgroups, PROGRAMS)
@@ -121,6 +124,8 @@ class HttpWatch:
         edges = self.patterns.packed_edges()
         self.object.resize("route_states", len(self.patterns.states))
         self.object.resize("route_edges", max(len(edges), 1))
+        if self._sample:
+            self._sample.set_up(self.object)
         self.object.load()
         self._know(identities)
         self._metrics, self._routes = self.object.map("metrics"), self.object.map("routes")
@@ -175,6 +180,16 @@ class HttpWatch:
                 name = OTHER if route < FEW else self._routed.name(route) or paths.get(route, OTHER)
                 who = self._name(source), self._name(destination), METHODS[method], name
                 yield Series(*who, status, count, size, duration_ns / 1e9, tuple(buckets), upgraded)
+
+    def identity(self, number: int) -> str:
+        """The name that a number stands for in keys and spans."""
+        return self._name(number)
+
+    def route_names(self, numbers: Iterable[int]) -> dict[int, str | None]:
+        """The routes that numbers stand for; None where a number says only the method."""
+        wanted = set(numbers)
+        paths = self._paths() if any(n >= FEW and self.patterns.name(n) is None for n in wanted) else {}
+        return {n: None if n < FEW else self.patterns.name(n) or paths.get(n) for n in wanted}
 
     def _paths(self) -> dict[int, str]:
         found = {}
