@@ -7,11 +7,14 @@ plays them.
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httptools
@@ -224,14 +227,28 @@ def deep() -> tuple[Exchange, ...]:
     return (Exchange("deep", (c(get("/deep") * DEEP), s(answer() * DEEP), *again)),)
 
 
+def written(many: Iterable[Exchange]) -> str:
+    """The steps of exchanges, to be played from a file."""
+    return json.dumps([[[who, [part.hex() for part in parts]] for who, parts in e.steps] for e in many])
+
+
+def _read(path: str) -> tuple[Exchange, ...]:
+    steps = json.loads(Path(path).read_text())
+    return tuple(
+        Exchange(str(i), tuple((who, tuple(map(bytes.fromhex, parts))) for who, parts in each))
+        for i, each in enumerate(steps)
+    )
+
+
 def play(role: str, address: str, port: int, *how: str) -> None:
-    """One end of all exchanges, one connection after another. `how`: `deferred` (a handshake ends
-    only with a request), `deep` (that one exchange)."""
-    listening = socket.create_server((address, port)) if role == "server" else None
+    """One end of exchanges, one connection after another. `how`: `deferred` (a handshake ends only with a request),
+    `mapped` (a socket of IPv6 listens for IPv4), `deep` (that one exchange), or a file; else all of `exchanges()`."""
+    listening = _listening(address, port, "mapped" in how) if role == "server" else None
     if listening and "deferred" in how:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 5)
     print("ready", flush=True)
-    for exchange in deep() if "deep" in how else exchanges():
+    files = [word for word in how if word.endswith(".json")]
+    for exchange in deep() if "deep" in how else _read(files[0]) if files else exchanges():
         if listening:
             end, _ = listening.accept()
         else:
@@ -247,6 +264,12 @@ def play(role: str, address: str, port: int, *how: str) -> None:
                 end.settimeout(10)
                 while end.recv(1 << 16):  # the server closes first
                     pass
+
+
+def _listening(address: str, port: int, mapped: bool) -> socket.socket:
+    if mapped:
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
 
 
 def _send(end: socket.socket, segments: tuple[bytes, ...]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pyroute2 import IPRoute
 
 from lab import doctor
 from lab.cluster import Layout, Part, PodSpec, Port, ProcessSpec, ServiceSpec
@@ -62,3 +64,30 @@ def needs(what: frozenset[Need]) -> pytest.MarkDecorator:
     wanted = {Need.ROOT, Need.NETWORK_NAMESPACES, Need.NFTABLES} | what
     lacks = sorted(wanted - there())
     return pytest.mark.skipif(bool(lacks), reason=f"lacks {', '.join(lacks)}")
+
+
+def speak_ipv6(cluster: LocalCluster) -> dict[str, str]:
+    """Give the nodes and pods IPv6 addresses of their own, beside IPv4 and inside their namespaces; pods' by name."""
+    addresses = {}
+    for i, node in enumerate(cluster.mesh.nodes):
+        (pod,) = cluster.mesh.on(node)
+        addresses[pod.name] = f"fd00:78:{i}::2"
+        routes = {f"fd00:78:{other}::/64": f"fd00:77::{other + 1}" for other in range(2) if other != i}
+        links = {"underlay": f"fd00:77::{i + 1}", "pod0": f"fd00:78:{i}::1"}
+        cluster.inside(node.name).inside(functools.partial(_ipv6, links, routes))
+        cluster.inside(pod.name).inside(
+            functools.partial(_ipv6, {"eth0": f"fd00:78:{i}::2"}, {"default": links["pod0"]})
+        )
+    return addresses
+
+
+def _ipv6(links: dict[str, str], routes: dict[str, str]) -> None:
+    for name, value in (("disable_ipv6", "0"), ("accept_dad", "0"), ("dad_transmits", "0"), ("forwarding", "1")):
+        for scope in ("all", "default", *links):
+            Path(f"/proc/sys/net/ipv6/conf/{scope}/{name}").write_text(value)
+    with IPRoute() as link:
+        for name, address in links.items():
+            (index,) = link.link_lookup(ifname=name)
+            link.addr("add", index=index, address=address, prefixlen=64)
+        for target, gateway in routes.items():
+            link.route("add", family=socket.AF_INET6, dst=target, gateway=gateway)
