@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -181,8 +182,10 @@ def _envoy() -> str:
 def _envoy_api() -> str:
     from importlib import metadata
 
-    import_module("grpc")
-    import_module("datapaths.proxy.xds.resources")
+    with warnings.catch_warnings():  # of a library that is imported for the first time: no concern of whoever asks
+        warnings.simplefilter("ignore")
+        import_module("grpc")
+        import_module("datapaths.proxy.xds.resources")
     return f"envoy-data-plane {metadata.version('envoy-data-plane')}, grpcio {metadata.version('grpcio')}"
 
 
