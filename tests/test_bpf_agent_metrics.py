@@ -70,8 +70,8 @@ def test_all_histograms_of_a_family_have_the_same_buckets_rising_to_their_count(
     buckets: dict[str, list[tuple[float, float]]] = {}
     for (name, given), value in parsed(kind).items():
         if name == "http_server_request_duration_seconds_bucket":
-            found = dict(given)
-            buckets.setdefault(found["source"], []).append((float(found["le"]), value))
+            of = dict(given)
+            buckets.setdefault(of["source"], []).append((float(of["le"]), value))
     assert len({tuple(sorted(bound for bound, _ in found)) for found in buckets.values()}) == 1
     for found in buckets.values():
         values = [value for _, value in sorted(found)]
@@ -103,7 +103,7 @@ def test_a_reader_gets_the_format_it_asks_for(accept: str, kind: str) -> None:
 
 
 def series(**change: Any) -> Series:
-    given = {"source": "a", "destination": "b", "method": "GET", "route": "/x/{id}", "status": 503}
+    given: dict[str, Any] = {"source": "a", "destination": "b", "method": "GET", "route": "/x/{id}", "status": 503}
     return Series(**(given | change), count=1, response_bytes=5, duration_s=0.1, buckets=hits(_5=1))
 
 
