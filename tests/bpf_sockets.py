@@ -12,8 +12,10 @@ import errno
 import json
 import selectors
 import socket
+import statistics
 import struct
 import sys
+import time
 from collections import Counter
 from typing import Any
 
@@ -38,23 +40,23 @@ def serve(name: str, *ports: str) -> None:
     print("ready", flush=True)
     while True:
         for key, _ in chosen.select():
-            end = key.fileobj
-            assert isinstance(end, socket.socket)
+            ready = key.fileobj
+            assert isinstance(ready, socket.socket)
             if key.data == socket.SOCK_DGRAM:
-                _, sender = end.recvfrom(2048)
-                end.sendto(name.encode(), sender)
+                _, sender = ready.recvfrom(2048)
+                ready.sendto(name.encode(), sender)
             elif key.data == socket.SOCK_STREAM:
-                accepted, _ = end.accept()
+                accepted, _ = ready.accept()
                 accepted.sendall(name.encode() + b"\n")
                 chosen.register(accepted, selectors.EVENT_READ, None)
             else:
                 data = b""
                 with contextlib.suppress(ConnectionError):
-                    data = end.recv(2048)
-                    end.sendall(data)
+                    data = ready.recv(2048)
+                    ready.sendall(data)
                 if not data:
-                    chosen.unregister(end)
-                    end.close()
+                    chosen.unregister(ready)
+                    ready.close()
 
 
 class Sockets:
@@ -128,6 +130,21 @@ class Sockets:
     def many(self, count: int, address: str, port: int, kind: str = "tcp", version: int = 4) -> dict[str, int]:
         """So many connections, one after another, by the server's name."""
         return Counter(self.ask(address, port, kind, version) for _ in range(count))
+
+    def timed(self, count: int, address: str, port: int, kind: str) -> dict[str, float]:
+        """So many connections, one after another: the median nanoseconds of connect() alone, and the mean of all, with
+        the server's first word and the close (by a reset: ports must not run out)."""
+        spent, begun = [], time.perf_counter_ns()
+        for _ in range(count):
+            end = socket.socket(socket.AF_INET, KINDS[kind])
+            before = time.perf_counter_ns()
+            end.connect((address, port))
+            spent.append(time.perf_counter_ns() - before)
+            if kind == "tcp":
+                end.recv(100)
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            end.close()
+        return {"connect_ns": statistics.median(spent), "whole_ns": (time.perf_counter_ns() - begun) / count}
 
     def fast_open(self, address: str, port: int) -> str:
         """A connection that begins with sendto, as TCP Fast Open has it."""

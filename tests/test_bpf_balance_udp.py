@@ -13,7 +13,7 @@ from datapaths.bpf.balance import HELPS, Balance
 
 pytestmark = needs(NEEDS)
 NOTHING = dict.fromkeys(HELPS, 0)
-TALKS = 8  # as in flows.h
+TALKS = 8  # as in kept.h
 
 
 @pytest.fixture(scope="module")

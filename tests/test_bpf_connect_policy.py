@@ -114,8 +114,8 @@ def test_by_default_allow_only_destinations_that_a_rule_names_are_closed(here: T
 
 
 def test_a_mesh_without_connections_in_its_policy_refuses_nothing(here: Town) -> None:
-    for policy in ({}, {"policy": {}}, {"policy": {"default": "deny", "requests": []}}):
-        with Balance(here.told(here.endpoint("red")) | policy) as balance:
+    for policy in ({}, {"default": "deny", "requests": []}):
+        with Balance(here.told(here.endpoint("red"), policy=policy)) as balance:
             assert here.client.ask(here.at("green"), PORT) == "green"
             assert not any(balance.totals().values())
 

@@ -11,7 +11,7 @@
 #include <linux/in.h>
 #include "permit.h"
 #include "services.h"
-#include "flows.h"
+#include "kept.h"
 
 #define PASS 1
 #define REFUSE 0 /* without another reason the kernel says EPERM */
