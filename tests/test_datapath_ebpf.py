@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +22,10 @@ from datapaths.bpf import agent
 from datapaths.ebpf import Ebpf, identities, port
 from datapaths.pernode import PerNode
 from lab.cluster import Layout, Mesh, Node, Part, Pod, PodSpec, ProcessSpec, Service, ServiceSpec
+from lab.cluster.home import tag
 from lab.cluster.launch import LocalProcess
-from lab.cluster.local import LocalCluster
+from lab.cluster.local import LocalCluster, clean
+from lab.compile import ROOT
 from lab.datapath import Datapath
 from lab.record import CannotRun
 
@@ -177,6 +180,36 @@ def test_programs_outlive_an_agent_and_nothing_outlives_the_deployment(how: sign
         opened.undeploy()
         assert gone(held)
         assert str(opened.name) not in Path("/proc/self/mountinfo").read_text()
+
+
+HELD = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_datapath_ebpf import deployed, the_agent
+from datapaths.ebpf import Ebpf
+with deployed(Ebpf(), Path({state!r})) as cluster:
+    print(the_agent(cluster, "node1").pids()[0], flush=True)
+    time.sleep(600)
+"""
+
+
+@needs(Ebpf.needs)
+@needs_bpftool
+def test_after_kill_9_of_the_lab_the_cleaner_removes_the_pins(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    script = HELD.format(tests=str(Path(__file__).parent), state=str(state))
+    words = [sys.executable, "-c", script]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}) as lab:
+        assert lab.stdout is not None
+        held = programs(int(lab.stdout.readline()))
+        lab.kill()
+    assert held
+    assert held <= existing()  # the agents have died with the lab, what they pinned has not
+    removed = clean(state=state)
+    assert sum(line.startswith("BPF pins") for line in removed) == 2
+    assert gone(held)
+    assert tag(state) not in Path("/proc/self/mountinfo").read_text()
 
 
 def gone(held: set[int]) -> bool:
