@@ -10,6 +10,9 @@ from typing import Any
 
 METHODS = ("_OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")  # as in stream.h
 RECORD = struct.Struct("=QQQ16s8s8sIIIHBBBB6x")
+FRAME = struct.Struct("=cI")
+"""Before each piece that the agent hands to the exporter: what it is, and its bytes."""
+NAMES, SPANS = b"n", b"s"
 _NO_PARENT = bytes(8)
 
 
@@ -53,7 +56,7 @@ class Names:
 
 def numbers(records: Iterable[bytes]) -> tuple[set[int], set[int]]:
     """The identities and the routes that occur in records."""
-    identities, routes = set(), set()
+    identities, routes = set[int](), set[int]()
     for record in records:
         fields = RECORD.unpack(record)
         identities.update(fields[6:8])

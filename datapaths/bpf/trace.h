@@ -150,13 +150,8 @@ ALONE int read_context(struct half *h)
 /* A request begins: nothing is known of its context yet. */
 ALONE int begin_context(struct half *h)
 {
-	__u32 stop;
-
 	if (!h)
 		return 0;
-	stop = h->stop - 1;
-	stop -= h->text[stop & (TEXT - 1)] == '\r';
-	h->context.minor = h->text[stop & (TEXT - 1)];
 	h->context.fields = h->context.valid = h->context.recorded = 0;
 	return 0;
 }
@@ -194,6 +189,7 @@ ALONE int decide(struct half *h)
 	if (!h)
 		return 0;
 	c = &h->context;
+	c->minor = h->version;
 	if (c->valid)
 		return c->recorded = (c->flags & 1) && kept(c, sampling.callers);
 	if (c->fields)
