@@ -10,9 +10,10 @@ from opentelemetry.semconv.metrics import http_metrics
 from prometheus_client import parser as old_parser
 from prometheus_client.openmetrics import parser as new_parser
 
-from datapaths.bpf.http import BOUNDS_S, OTHER, Series
+from datapaths.bpf.http import BOUNDS_S, METRIC_BYTES, OTHER, Series
+from datapaths.bpf.map import processors
 from datapaths.bpf.openmetrics import OPENMETRICS, PROMETHEUS, Family, Histogram, counters, negotiated, text
-from datapaths.bpf.visibility import FEWEST_KEYS, MOST_KEYS, keys, labels
+from datapaths.bpf.visibility import FEWEST_KEYS, MOST_BYTES, keys, labels
 
 PARSERS = {
     OPENMETRICS: new_parser.text_string_to_metric_families,
@@ -142,4 +143,5 @@ def test_room_for_keys_follows_the_topology_within_bounds() -> None:
 
     assert keys({}) == FEWEST_KEYS
     assert keys(told(10, 5, 9)) == 11 * 5 * 10 * 4
-    assert keys(told(1000, 1000, 100)) == MOST_KEYS
+    assert keys(told(30, 5, 9) | {"local": ["10.0.0.0", "10.0.0.7"]}) == 31 * 1 * 10 * 4  # one of its pods serves
+    assert keys(told(1000, 1000, 100)) == max(MOST_BYTES // (METRIC_BYTES * processors()), FEWEST_KEYS)

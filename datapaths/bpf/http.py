@@ -46,6 +46,7 @@ _SHIFT, _LOWEST, _HIGHEST = 4, 10, 36
 _BUCKETS = ((_HIGHEST - _LOWEST) << _SHIFT) + 2
 _KEY = struct.Struct("=IIIHH")
 _METRIC = struct.Struct(f"=QQQQ{_BUCKETS}I")
+METRIC_BYTES = _METRIC.size
 _ROUTE = struct.Struct(f"={_PATH}sII")
 
 _STEPS = [1 + step / (1 << _SHIFT) for step in range(1 << _SHIFT)]
@@ -142,7 +143,7 @@ class HttpWatch:
     def _know(self, identities: Mapping[str, str]) -> None:
         numbers = self._names.numbers(sorted(identities.values()))
         self.object.map("identities").replace(
-            {_written(address): struct.pack("=I", numbers[name]) for address, name in identities.items()}
+            {written(address): struct.pack("=I", numbers[name]) for address, name in identities.items()}
         )
 
     def _put_in(self, edges: Mapping[bytes, bytes]) -> None:
@@ -223,7 +224,7 @@ def _not_understood(totals: Mapping[str, int]) -> int:
     return totals["not_http"] + totals["holes"] + totals["unwatched"]
 
 
-def _written(address: str) -> bytes:
+def written(address: str) -> bytes:
     """An address as IPv6 writes it: 16 bytes, IPv4 as ::ffff:a.b.c.d."""
     try:
         known = ipaddress.ip_address(address)

@@ -16,6 +16,11 @@ _BATCH_BYTES = 1 << 17
 _NOT_OVER = 1  # BPF_NOEXIST
 
 
+def processors() -> int:
+    """How many values a per-CPU map has of each key: one for every processor that may ever be there."""
+    return int(library().libbpf_num_possible_cpus())
+
+
 class Map:
     """A map of a loaded object. Keys and values are bytes, laid out as in the C source."""
 
@@ -26,7 +31,7 @@ class Map:
         kind = int(bpf.bpf_map__type(pointer))
         self.per_cpu, self._in_batches = kind in _PER_CPU, kind in _IN_BATCHES
         self.value_size = (size + 7) // 8 * 8 if self.per_cpu else size
-        self._copies = int(bpf.libbpf_num_possible_cpus()) if self.per_cpu else 1
+        self._copies = processors() if self.per_cpu else 1
 
     def __getitem__(self, key: bytes) -> bytes:
         """The value of `key`; in a per-CPU map all processors' values one after another. `KeyError` when absent."""

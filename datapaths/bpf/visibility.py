@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from datapaths.bpf.http import BOUNDS_S, OTHER, HttpWatch, Series
+from datapaths.bpf.http import BOUNDS_S, METRIC_BYTES, OTHER, HttpWatch, Series
+from datapaths.bpf.map import processors
 from datapaths.bpf.openmetrics import Family, Histogram, Labels, counters
 from datapaths.bpf.part import Told
 from datapaths.bpf.sampling import Sampling
@@ -17,8 +18,9 @@ from lab.record import Mistake
 
 KEYS_A_ROUTE = 4
 """Methods and statuses that a pair of identities is expected to show on one route; more go to `other`."""
-MOST_KEYS = 16_384
 FEWEST_KEYS = 512
+MOST_BYTES = 16 << 20
+"""Of the map of keys, on all processors together."""
 
 HELPS = {
     "requests": "Request heads read to the end.",
@@ -80,7 +82,7 @@ class Visibility:
             [(labels(s), Histogram((), (s.count,), s.response_bytes)) for s in series],
             "bytes",
         )
-        yield from counters("mesh_http", self.totals(), HELPS)
+        yield from counters("mesh_http", Visibility.totals(self), HELPS)
         yield Family(
             "mesh_http_coverage_ratio",
             "gauge",
@@ -96,15 +98,16 @@ class Visibility:
 def keys(told: Told) -> int:
     """Room for (source, destination, route, method, status) together.
 
-    Pairs of identities that may talk: all with those that answer to a service, or are named in `local`; times the
-    routes, times `KEYS_A_ROUTE`. Bounded by `MOST_KEYS`: beyond, requests are counted under `other`, and how many.
+    (identities + 1 for unknown addresses) x (identities of the node's own pods that serve) x (routes + 1 for other) x
+    `KEYS_A_ROUTE`; at least `FEWEST_KEYS`, and at most what fits into `MOST_BYTES`, but for `FEWEST_KEYS`. Beyond,
+    requests are counted under `other`, and how many.
     """
-    names = set(told.get("identities", {}).values())
+    names: dict[str, str] = told.get("identities", {})
     addresses = {e["address"] for s in told.get("services", ()) for e in s.get("endpoints", ())}
-    served = {told["identities"][a] for a in addresses if a in told.get("identities", {})} or names
+    served = {names[a] for a in addresses.intersection(told.get("local", addresses)) if a in names}
     routes = len(told.get("routes", ())) + 1
-    wanted = (len(names) + 1) * max(len(served), 1) * routes * KEYS_A_ROUTE
-    return min(max(wanted, FEWEST_KEYS), MOST_KEYS)
+    wanted = (len(set(names.values())) + 1) * max(len(served), 1) * routes * KEYS_A_ROUTE
+    return max(min(wanted, MOST_BYTES // (METRIC_BYTES * processors())), FEWEST_KEYS)
 
 
 def labels(series: Series) -> Labels:
