@@ -3,10 +3,10 @@
 Both engines (`lab.sim.requests`, `lab.sim.closed`) take exactly this. Times are seconds, rates are per second.
 
 **Members.** Whatever there is many of (pods, say) is numbered from 0. A path *picks* a member out of a range and
-remembers it under a name; a *visit* goes to the station of a group that belongs to the remembered member. A group without
-`places` has one station per member (a sidecar per pod: station = member); with `places`, station = places[member] (a proxy
-per node: places[pod] = node). So 150,000 pods cost two arrays and not 150,000 objects, and the answer comes back through
-the same proxies as the request, because both visits name the same member.
+remembers it under a name; a *visit* goes to the station of a group that belongs to the remembered member. A group
+without `places` has one station per member (a sidecar per pod: station = member); with `places`, station =
+places[member] (a proxy per node: places[pod] = node). So 150,000 pods cost two arrays and not 150,000 objects, and the
+answer comes back through the same proxies as the request, because both visits name the same member.
 
 A call from a pod of `web` to a pod of `shop` through two sidecars, where shop asks two others at the same time:
 

@@ -129,7 +129,8 @@ class Gamma(Times):
     def below(self, x: Floats) -> Floats:
         scaled = np.asarray(x) * (self.shape / self.mean_s)
         less: Floats = self.mean_s * special.gammainc(self.shape + 1, scaled)
-        return less + x * special.gammaincc(self.shape, scaled)
+        rest: Floats = x * special.gammaincc(self.shape, scaled)
+        return less + rest
 
     def upper(self, share: float) -> float:
         return float(stats.gamma.isf(share, self.shape, scale=self.mean_s / self.shape))
