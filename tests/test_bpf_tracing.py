@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -13,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bpf_mesh import ARM, CLIENT, PORT, SERVER, needs, pods, script
+from bpf_mesh import ARM, CLIENT, PORT, SERVER, needs, pods, script, web_server
 from bpf_spans import GOOD, PARENT, TRACE, Collector, ask, cases, plain, read_back, request
 
 from datapaths.bpf.http import HttpWatch
 from datapaths.bpf.sampling import Sampling
 from datapaths.bpf.tracing import PAUSE_S, Tracer
-from datapaths.ebpf import Ebpf, identities
-from lab.cluster import Line, ProcessSpec
+from datapaths.ebpf import Ebpf, identities, port
+from datapaths.ebpf_tracing import EbpfTracing
+from lab.cluster import Layout, Line, Mesh, Node, Part, PodSpec, ProcessSpec, ServiceSpec
+from lab.cluster.launch import LocalProcess
 from lab.cluster.local import LocalCluster
 
 pytestmark = needs(Ebpf.needs)
@@ -284,3 +287,49 @@ def test_an_exporter_that_hangs_costs_spans_and_never_blocks_the_agent(cluster: 
         totals = tended(tracer, settled)
         assert settled(totals)
         assert totals["spans_sampled"] == 110 * 45
+
+
+@pytest.fixture(scope="module")
+def arm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """The arm as the lab deploys it, every request a span."""
+    datapath = EbpfTracing()
+    datapath.tracing = {"every": 1, "otlp": "file:{dir}/spans.jsonl", "linger_s": 0.02}
+    server = PodSpec(SERVER, 1, ARM, "server", (web_server(PORT),))
+
+    def node_processes(node: Node, mesh: Mesh) -> list[tuple[str, ProcessSpec]]:
+        return [(ARM, spec) for spec in datapath.node_processes(node, mesh.only(ARM))]
+
+    with LocalCluster(f"bpf-{os.getpid()}", state=tmp_path_factory.mktemp("arm")) as opened:
+        pods = (PodSpec(CLIENT, 0, ARM, "client"), server)
+        opened.deploy(Layout(pods, (ServiceSpec(SERVER, ARM, PORT, (SERVER,)),), node_processes))
+        yield opened
+
+
+def counted(cluster: LocalCluster) -> dict[str, int]:
+    page = cluster.fetch("node1", port(cluster.mesh.slot), "/count")
+    found: dict[str, int] = json.loads(page)["tracing"]
+    return found
+
+
+@needs(EbpfTracing.needs)
+def test_the_arm_s_agent_makes_a_span_of_each_request_and_stays_small(arm: LocalCluster) -> None:
+    url = f"http://{arm.mesh.service(SERVER).address}:{PORT}/x"
+    process = arm.run(CLIENT, ARM, ProcessSpec("curl", ("curl", "-s", *[url] * 50), Part.LOAD))
+    assert process.wait(20) == 0
+    deadline = time.monotonic() + 15
+    while counted(arm)["spans_exported"] < 50 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    totals = counted(arm)
+    assert totals["requests"] == totals["spans_sampled"] == totals["spans_exported"] == 50
+    page = arm.fetch("node1", port(arm.mesh.slot), "/metrics").decode()
+    assert "mesh_tracing_spans_exported_total 50" in page
+    (agent,) = (p for p in arm.processes if p.spec.name == "agent" and p.where == "node1")
+    assert isinstance(agent, LocalProcess)
+    sizes = {pid: private_kb(pid) for pid in agent.pids()}
+    assert len(sizes) == 2
+    assert max(sizes.values()) <= 25_000, sizes
+
+
+def private_kb(pid: int) -> int:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_"))
