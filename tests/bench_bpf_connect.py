@@ -31,6 +31,7 @@ from lab.stats import compare
 
 BASE, AGAIN = "none", "none again"
 RULES = [{"from": f"a{n}", "to": f"b{n}", "port": 1 + n} for n in range(199)] + [{"from": "*", "to": "*"}]
+POLICY = {"connections": RULES}
 Slice = Callable[[], dict[str, float]]
 
 
@@ -38,7 +39,7 @@ def arms(place: Town, balance: Balance, kind: str, count: int) -> dict[str, Slic
     """By name: change over to the arm and connect so often."""
     ends = [place.endpoint("red"), place.endpoint("green")]
     off = place.told(*ends, cgroups=[], local=[])
-    on, ruled = place.told(*ends), place.told(*ends, policy={"connections": RULES})
+    on, ruled = place.told(*ends), place.told(*ends, policy=POLICY)
 
     def arm(told: dict[str, Any], address: str) -> Slice:
         def run() -> dict[str, float]:
@@ -55,7 +56,11 @@ def arms(place: Town, balance: Balance, kind: str, count: int) -> dict[str, Slic
 def deployment(kind: str, rounds: int, count: int, seed: int) -> dict[str, list[dict[str, float]]]:
     """Every arm's slices, in the order of the rounds."""
     chance = random.Random(seed)
-    with tempfile.TemporaryDirectory() as state, town(Path(state)) as place, Balance(place.told()) as balance:
+    with (
+        tempfile.TemporaryDirectory() as state,
+        town(Path(state)) as place,
+        Balance(place.told(policy=POLICY)) as balance,
+    ):
         each = arms(place, balance, kind, count)
         found: dict[str, list[dict[str, float]]] = {name: [] for name in each}
         for turn in range(rounds + 1):

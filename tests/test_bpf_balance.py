@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from bpf_mesh import needs
 from bpf_sockets import MPTCP
-from bpf_town import CLIENT, NEEDS, PORT, Refused, Town, changed, town
+from bpf_town import ARM, CLIENT, NEEDS, PORT, Refused, Town, changed, town
 
 from datapaths.bpf.balance import HELPS, Balance
 from datapaths.bpf.bpffs import BpfFileSystem
 from datapaths.bpf.pins import Stale
+from datapaths.ebpf import agent, port
 from lab.record import Mistake
 
 pytestmark = needs(NEEDS)
-CONNECTIONS, CLOSED_PORT, UPDATES = 1000, 9, 40
+CONNECTIONS, CLOSED_PORT, UPDATES, SLOT = 1000, 9, 40, 3
 
 
 @pytest.fixture(scope="module")
@@ -207,4 +212,26 @@ def test_a_restarted_agent_goes_on_where_the_last_one_ended(here: Town, tmp_path
             assert changed(dict.fromkeys(HELPS, 0), balance.totals()) == {"balanced": 10}
     finally:
         system.remove()
+    assert here.client.ask(here.service, PORT) in {"red", "green"}
+
+
+def test_the_agent_hosts_it_and_follows_its_mesh_file(here: Town) -> None:
+    spec = agent(("balance",), SLOT, here.told(here.endpoint("red")))
+    process = here.cluster.run("node0", ARM, spec)
+
+    def counted() -> dict[str, dict[str, int]]:
+        page: dict[str, dict[str, int]] = json.loads(here.cluster.fetch("node0", port(SLOT), "/count"))
+        return page
+
+    assert here.client.many(10, here.service, PORT) == {"red": 10}
+    assert changed(dict.fromkeys(HELPS, 0), counted()["balance"]) == {"balanced": 10}
+    (process.folder / "mesh.json").write_text(json.dumps(here.told(here.endpoint("green"))))
+    os.kill(process.pids()[0], signal.SIGHUP)
+    deadline = time.monotonic() + 10
+    while not counted()["agent"]["reloads"]:
+        assert time.monotonic() < deadline
+    assert here.client.many(10, here.service, PORT) == {"green": 10}
+    assert b"mesh_balance_balanced_total 20" in here.cluster.fetch("node0", port(SLOT), "/metrics")
+    os.kill(process.pids()[0], signal.SIGTERM)
+    assert process.wait(10) == 0
     assert here.client.ask(here.service, PORT) in {"red", "green"}
