@@ -53,7 +53,7 @@ class Ebpf(Datapath):
     def seen(self, cluster: Cluster, mesh: Mesh) -> tuple[RequestCount, ...]:
         """What the servers' nodes have counted together: each request arrives at one server."""
         nodes = [n.name for n in mesh.nodes if any(p.address in _endpoints(mesh) for p in mesh.on(n))]
-        counts = [json.loads(cluster.fetch(name, port(mesh.slot), "/count"))["http"] for name in nodes]
+        counts = [json.loads(cluster.fetch(name, port(mesh.slot), "/count"))[self.parts[0]] for name in nodes]
         requests, broken = (sum(int(c[key]) for c in counts) for key in ("requests", "not_understood"))
         return (RequestCount(f"kernel on {', '.join(nodes)}", requests, broken),)
 

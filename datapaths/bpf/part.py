@@ -36,6 +36,7 @@ PARTS: Mapping[str, str] = {  # name: "module:callable(told, pins)"; imported on
     "balance": "datapaths.bpf.balance:Balance",
     "policy": "datapaths.bpf.policy:Policy",
     "tracing": "datapaths.bpf.tracing:Tracing",
+    "fastpath": "datapaths.bpf.fastpath:Fastpath",
     "redirect": "datapaths.bpf.redirect:part",
 }
 
