@@ -3,10 +3,10 @@
 `PYTHONPATH=. python tests/bench_bpf_connect.py` prints JSON. One pod connects to two pods of another node, in slices of
 all arms in a new random order each round; several deployments. Ratios are to `none`, by `lab.stats.compare`: 95 %.
 
-- none: to an endpoint's own address, no program attached
+- none: to the endpoints' own addresses by chance, no program attached
 - none again: the same; what it differs from none is noise
 - dnat: to the service's address, no program attached; the rules are the local cluster's. TCP only
-- passed: to an endpoint's own address, programs attached: what others than services pay
+- passed: to the endpoints' own addresses, programs attached: what others than services pay
 - balanced: to the service's address, programs attached
 - balanced, policy: the same with 200 rules, of which the last place looked at (`*` to `*`) lets it through
 """
@@ -41,14 +41,15 @@ def arms(place: Town, balance: Balance, kind: str, count: int) -> dict[str, Slic
     off = place.told(*ends, cgroups=[], local=[])
     on, ruled = place.told(*ends), place.told(*ends, policy=POLICY)
 
-    def arm(told: dict[str, Any], address: str) -> Slice:
+    def arm(told: dict[str, Any], *addresses: str) -> Slice:
         def run() -> dict[str, float]:
             balance.update(told)
-            return dict(place.client.timed(count, address, PORT, kind))
+            return dict(place.client.timed(count, addresses, PORT, kind))
 
         return run
 
-    found = {BASE: arm(off, place.at("red")), AGAIN: arm(off, place.at("red")), "passed": arm(on, place.at("red"))}
+    pods = [place.at("red"), place.at("green")]
+    found = {BASE: arm(off, *pods), AGAIN: arm(off, *pods), "passed": arm(on, *pods)}
     found |= {"balanced": arm(on, place.service), "balanced, policy": arm(ruled, place.service)}
     return found | ({"dnat": arm(off, place.service)} if kind == "tcp" else {})
 
