@@ -289,11 +289,16 @@ def test_an_exporter_that_hangs_costs_spans_and_never_blocks_the_agent(cluster: 
         assert totals["spans_sampled"] == 110 * 45
 
 
+class EveryRequest(EbpfTracing):
+    def told(self, node: Node, mesh: Mesh) -> dict[str, object]:
+        tracing = {"every": 1, "otlp": "file:{dir}/spans.jsonl", "linger_s": 0.02}
+        return super().told(node, mesh) | {"tracing": tracing}
+
+
 @pytest.fixture(scope="module")
 def arm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """The arm as the lab deploys it, every request a span."""
-    datapath = EbpfTracing()
-    datapath.tracing = {"every": 1, "otlp": "file:{dir}/spans.jsonl", "linger_s": 0.02}
+    datapath = EveryRequest()
     server = PodSpec(SERVER, 1, ARM, "server", (web_server(PORT),))
 
     def node_processes(node: Node, mesh: Mesh) -> list[tuple[str, ProcessSpec]]:
