@@ -12,7 +12,8 @@
 
 #define ALLOW 1
 #define DROP 0
-#define PATIENCE 4096 /* tries to take a flow: some tens of microseconds */
+#define PATIENCE 1024 /* tries to take a flow: some microseconds */
+#define MOST_BLOCKS 640 /* and other steps, in a packet of at most 64 KB */
 
 /* A connection, at the server or at the client. */
 struct flow {
@@ -26,7 +27,8 @@ struct flow {
 	__u8 client, poisoned, opaque, unseen, loaded;
 	__u8 lost; /* at the client: answers cannot be told apart any more */
 	__u8 last; /* at the client: was answered 403 with Connection: close, so that nothing more may be sent */
-	__u8 spare;
+	__u8 watched, head;
+	__u64 cookie;
 };
 
 struct ends {
@@ -130,10 +132,12 @@ static __always_inline void begin_flow(struct flow *f, __u32 source, __u32 desti
 	f->next = f->judged = sequence;
 }
 
-static __always_inline int take(struct flow *f)
+ALONE int take(struct flow *f)
 {
 	int i;
 
+	if (!f)
+		return 0;
 	for (i = 0; i < PATIENCE; i++)
 		if (!__sync_lock_test_and_set(&f->busy, 1))
 			return 1;
