@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from bpf_mesh import needs
 from bpf_sockets import MPTCP
 from bpf_town import ARM, CLIENT, NEEDS, PORT, Refused, Town, changed, town
 
+from datapaths.bpf import balance as balance_module
 from datapaths.bpf.balance import HELPS, Balance
 from datapaths.bpf.bpffs import BpfFileSystem
 from datapaths.bpf.pins import Stale
@@ -81,6 +83,17 @@ def test_a_service_without_endpoints_refuses_and_is_counted(here: Town) -> None:
         with pytest.raises(Refused, match="ECONNREFUSED"):
             here.client.send_to(here.client.socket("udp"), here.service, PORT)
         assert balance.totals() == dict.fromkeys(HELPS, 0) | {"no_endpoint": 3}
+
+
+def test_on_a_kernel_that_cannot_give_a_reason_the_refusal_is_eperm(
+    here: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = functools.partial(balance_module._load, reasons=False)
+    monkeypatch.setattr(balance_module, "_loaded", loaded)
+    with Balance(here.told()) as balance:
+        with pytest.raises(Refused, match="EPERM"):
+            here.client.ask(here.service, PORT)
+        assert balance.totals()["no_endpoint"] == 1
 
 
 def test_a_connect_that_does_not_wait_is_balanced_once(here: Town) -> None:

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
 /* Services balanced at the socket: where a pod's socket wants a service, it gets one of the service's endpoints, before
- * a packet exists. No packet is rewritten and no connection is tracked.
+ * a packet exists. So no packet need be rewritten, and no connection be tracked, on the way.
  *
  * connect4/6 choose an endpoint and keep the choice with the socket; getpeername4/6 answer with the service from it.
  * UDP sockets that are not connected are balanced by sendmsg4/6, one choice for each service that a socket talks to, and
  * recvmsg4/6 let the answer come from the service. After the choice, and also where there was none to make, the policy
  * of permit.h is asked. The kernel holds the socket's lock around all of these but tells a TCP socket nothing when it
  * disconnects: what is kept counts only while the socket's peer is still the endpoint in it. */
-#include <stdbool.h>
 #include <linux/in.h>
 #include "permit.h"
 #include "services.h"

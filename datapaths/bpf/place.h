@@ -4,6 +4,7 @@
 #ifndef PLACE_H
 #define PLACE_H
 
+#include <stdbool.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
