@@ -1,4 +1,4 @@
-"""Is the simulator right about cases that it was not calibrated with? Predictions are in the plan before it is measured.
+"""Is the simulator right about cases that it was not calibrated with? Its predictions are in the plan, before any case.
 
 Unseen rates; thirty pods of one node with a proxy each, and with one proxy for all of them; a table size that was not
 among those of the calibration; as many sidecars at once as it had not seen; three services in a row.

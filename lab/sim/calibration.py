@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ class Calibration:
     runs: tuple[str, ...]
     quantities: Mapping[str, Quantity]
     tables: Mapping[str, Table]
+    laws: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # law -> coefficient -> product of parameters
     schema: int = SCHEMA
 
     def quantity(self, name: str) -> Quantity:
@@ -128,4 +129,5 @@ def _calibration(told: Mapping[str, Any]) -> Calibration:
         runs=tuple(map(str, told["runs"])),
         quantities={name: quantity(item) for name, item in told["quantities"].items()},
         tables={name: table(item) for name, item in told["tables"].items()},
+        laws={law: {str(k): str(v) for k, v in terms.items()} for law, terms in told["laws"].items()},
     )
