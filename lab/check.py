@@ -18,7 +18,7 @@ import numpy as np
 
 from lab import codec, gates
 from lab.record import OUTCOMES, Block, BlockKind, Finding, LabError, Outcome, Run, Trial
-from lab.store import PLAN, REPORT, SUMMARY, SYSTEM, TRIALS, Store, manifest, table
+from lab.store import PLAN, REPORT, STUDIES, SUMMARY, SYSTEM, TRIALS, Store, manifest, table
 from lab.store.entry import PLAN_HASH
 from lab.store.table import Rows
 
@@ -47,7 +47,7 @@ def check(folder: Path, strict: bool = False) -> tuple[Problem, ...]:
     if changed:
         return changed
     try:
-        return (*_stamps(store), *_trials(store), *(_whole(store) if strict else ()))
+        return (*_stamps(store), *_trials(store), *_repeats(store), *(_whole(store) if strict else ()))
     except (LabError, ArithmeticError, LookupError, ValueError, OSError) as wrong:
         return (Problem("", f"{type(wrong).__name__}: {wrong}", "it is listed as written but cannot be understood"),)
 
@@ -78,7 +78,7 @@ def _stamps(store: Store) -> Iterator[Problem]:
     if store.manifest.files.get(PLAN) != sha or store.plan.run != store.manifest.run:
         yield Problem(PLAN, "is not the plan that the manifest names", means)
     for path in store.manifest.files:
-        ours = path in (SYSTEM, SUMMARY) or (path.startswith(f"{TRIALS}/") and path.count("/") == 2)
+        ours = path in (SYSTEM, SUMMARY) or (path.startswith((f"{TRIALS}/", f"{STUDIES}/")) and path.count("/") == 2)
         if ours and _plan_named(store.folder / path) != sha:
             yield Problem(path, "names another plan", means)
 
@@ -101,6 +101,23 @@ def _trials(store: Store) -> Iterator[Problem]:
             yield Problem(where, "has not one run for each of its arms", "an arm is missing from the comparison")
         for run in runs:
             yield from (replace(p, file=f"{where}/{p.file}") for p in _run(store, trial, run))
+
+
+def _repeats(store: Store) -> Iterator[Problem]:
+    """Each stored repeat is the plan's, and has finite observations of exactly its cases."""
+    planned = {repeat.name: repeat for repeat in store.plan.repeats}
+    for name in sorted(store.done(STUDIES) - planned.keys()):
+        yield Problem(f"{STUDIES}/{name}", "is not in the plan", "it was put there by hand; remove it")
+    for repeat in store.repeats():
+        where = f"{STUDIES}/{repeat.name}"
+        if repeat != planned[repeat.name]:
+            yield Problem(f"{where}/repeat.json", "is not the plan's", "it was not run as planned")
+        seen = store.observations(repeat.name)
+        if {o.case for o in seen} != {case.name for case in repeat.cases}:
+            yield Problem(f"{where}/observations.parquet", "has not all its cases", "a case is missing from the fit")
+        if strange := [o for o in seen if not math.isfinite(o.value)]:
+            what = f"{strange[0].metric} of {strange[0].case} is {strange[0].value}"
+            yield Problem(f"{where}/observations.parquet", what, "a reading that failed is no number")
 
 
 def _unplanned(planned: Trial, ran: Trial) -> str:
@@ -191,6 +208,8 @@ def _whole(store: Store) -> Iterator[Problem]:
     """Is the run complete, and does the summary follow from it?"""
     for trial in store.missing():
         yield Problem(f"{TRIALS}/{trial.name}", "was planned and is missing", "the run was interrupted; use --resume")
+    for repeat in store.missing_repeats():
+        yield Problem(f"{STUDIES}/{repeat.name}", "was planned and is missing", "the run was interrupted; use --resume")
     if not store.sealed:
         yield Problem(SUMMARY, "is missing", "the run was interrupted; use --resume")
         return

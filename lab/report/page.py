@@ -11,9 +11,10 @@ from markupsafe import Markup
 
 from lab import claims
 from lab.check import check
+from lab.question import Study
 from lab.record import Mistake, Scenario, Verdict, Word
-from lab.report import facts, glance, looks, proofs, selection, swatch, tables, text, units
-from lab.report.figures import connections, cost, ecdf, ladder, memory, ratios, rounds
+from lab.report import facts, glance, looks, proofs, selection, studies, swatch, tables, text, units
+from lab.report.figures import connections, cost, ecdf, growth, ladder, memory, ratios, rounds
 from lab.store import Store
 from lab.summary import Summary
 
@@ -48,7 +49,7 @@ def build(store: Store, verdicts: Sequence[Verdict]) -> Path:
         responses=selection.responses(store),
         run=facts.of_run(store),
         system=facts.flat(store.system),
-        scenarios=store.plan.scenarios,
+        scenarios=(*store.plan.scenarios, *store.plan.studies),
         ledger=claims.CLAIMS,
     )
     store.report({PAGE: page.encode(), SUMMARY: text.markdown(summary, verdicts).encode()})
@@ -62,7 +63,7 @@ def render(
     responses: ecdf.Responses,
     run: facts.Run,
     system: Sequence[tuple[str, str]],
-    scenarios: Sequence[Scenario] = (),
+    scenarios: Sequence[Scenario | Study] = (),
     ledger: Sequence[Claim] = (),
 ) -> str:
     """The page as HTML text."""
@@ -121,6 +122,8 @@ def _tables(summary: Summary) -> dict[str, Any]:
                 proofs.gates,
                 proofs.referee,
                 proofs.host,
+                studies.coefficients,
+                studies.sizes,
             )
         ),
     ]
@@ -137,6 +140,7 @@ def _figures(summary: Summary, responses: ecdf.Responses) -> Mapping[str, Sequen
         "cost": cost.panels(summary),
         "memory": memory.panels(summary),
         "sockets": connections.panels(summary),
+        "growth": growth.panels(summary),
     }
 
 

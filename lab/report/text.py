@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab.record import Verdict, Word
-from lab.report import glance, proofs, tables
+from lab.report import glance, proofs, studies, tables
 from lab.report.table import Table
 from lab.summary import Summary
 
@@ -23,6 +23,7 @@ def markdown(summary: Summary, verdicts: Sequence[Verdict]) -> str:
         _or(tables.contrasts(summary), "No arms were compared."),
         "## Accounting proof",
         _or(proofs.accounting(summary), "No datapath of this run counts requests."),
+        *(["## Coefficients", studies.coefficients(summary).markdown()] if summary.coefficients else []),
         "## What limits these results",
         "\n".join(f"- {' '.join(w.split())}" for w in summary.warnings) or "Nothing was found.",
     ]

@@ -7,6 +7,9 @@
                                  <arm>.parquet         its raw requests (`lab.store.table`)
                                  host.parquet          the host's series
                                  config/…  logs/…      what was rendered, what was printed
+                  studies/<repeat>/repeat.json         the cases of one repeat of a study, in their order
+                                   facts.json          versions, sizes
+                                   observations.parquet
                   report/…                             derived from all above; may be built again
 
 Every JSON file and Parquet table but the plan itself carries the SHA-256 of `plan.json`. A trial is written into a
@@ -18,7 +21,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -29,6 +32,7 @@ import pyarrow.parquet as pq
 
 from lab import codec
 from lab.plan import Plan
+from lab.question import Observation, Repeat
 from lab.record import Mistake, Run, Trial
 from lab.store import entry, manifest, table
 from lab.store.table import Rows
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from lab.summary import Summary  # it imports this module
 
 PLAN, SYSTEM, SUMMARY, TRIALS, REPORT = "plan.json", "system.json", "summary.json", "trials", "report"
+STUDIES = "studies"
 
 
 class Store:
@@ -77,10 +82,12 @@ class Store:
         """A folder made by `create`, to add the trials that are missing; removes what an interrupted write has left."""
         store = cls(folder)
         with store._alone():
-            for left in folder.glob(f"{TRIALS}/.*"):
+            for left in (*folder.glob(f"{TRIALS}/.*"), *folder.glob(f"{STUDIES}/.*")):
                 shutil.rmtree(left)
             for trial in store.missing():
-                store._enter(trial.name)  # renamed, so complete, but killed before it was listed
+                store._enter(TRIALS, trial.name)  # renamed, so complete, but killed before it was listed
+            for repeat in store.missing_repeats():
+                store._enter(STUDIES, repeat.name)
         return store
 
     @property
@@ -95,14 +102,32 @@ class Store:
         """The description of the machine, as JSON data."""
         return self._data(SYSTEM, "system")
 
-    def done(self) -> frozenset[str]:
-        """Names of the trials that are stored."""
+    def done(self, top: str = TRIALS) -> frozenset[str]:
+        """Names of the trials (or of the repeats, STUDIES) that are stored."""
         parts = [path.split("/") for path in self.manifest.files]
-        return frozenset(part[1] for part in parts if part[0] == TRIALS)
+        return frozenset(part[1] for part in parts if part[0] == top)
 
     def missing(self) -> tuple[Trial, ...]:
         """Planned trials that are not stored, in the plan's order."""
         return tuple(trial for trial in self.plan.trials if trial.name not in self.done())
+
+    def missing_repeats(self) -> tuple[Repeat, ...]:
+        """Planned repeats of studies that are not stored, in the plan's order."""
+        return tuple(repeat for repeat in self.plan.repeats if repeat.name not in self.done(STUDIES))
+
+    def repeats(self) -> tuple[Repeat, ...]:
+        """Stored repeats of studies as they were run, in the plan's order."""
+        names = [repeat.name for repeat in self.plan.repeats if repeat.name in self.done(STUDIES)]
+        return tuple(codec.load(Repeat, self._data(f"{STUDIES}/{name}/repeat.json", "repeat")) for name in names)
+
+    def observations(self, repeat: str) -> tuple[Observation, ...]:
+        """Everything that was seen in one stored repeat, in order."""
+        rows = pq.read_table(self.folder / STUDIES / repeat / "observations.parquet", partitioning=None).to_pylist()
+        return tuple(Observation(**row) for row in rows)
+
+    def facts(self, repeat: str) -> Mapping[str, str]:
+        """What was said of the cluster and the subjects in one stored repeat."""
+        return dict(self._data(f"{STUDIES}/{repeat}/facts.json", "facts"))
 
     def trials(self) -> tuple[Trial, ...]:
         """Stored trials as they were run, in the plan's order: blocks that an arm could not carry lack its windows."""
@@ -163,19 +188,29 @@ class Store:
         below `config/` or `logs/`. A summary and report made before are dropped: they are of fewer trials.
         """
         entry.fits(self.plan.trial(trial.name), trial, runs, requests)
+        sha = self.manifest.plan_sha256
+        around = entry.surroundings(sha, host, files or {})
+        self._put(TRIALS, trial.name, chain(entry.contents(sha, trial, runs, requests), around))
+
+    def add_repeat(self, repeat: Repeat, observations: Sequence[Observation], facts: Mapping[str, str]) -> None:
+        """Store one repeat of a study: at once or not at all, and only once; as planned, with all of its cases."""
+        if self.plan.repeat(repeat.name) != repeat:
+            raise Mistake(f"repeat {repeat.name} is not the plan's; measure the cases of the plan in its order")
+        self._put(STUDIES, repeat.name, entry.studied(self.manifest.plan_sha256, repeat, observations, facts))
+
+    def _put(self, top: str, name: str, contents: Iterable[tuple[str, bytes]]) -> None:
+        """Write one folder, sync it, give it its name and list it."""
         with self._alone():
-            if trial.name in self.done() or (self.folder / TRIALS / trial.name).exists():
-                raise Mistake(f"trial {trial.name} is stored in {self.folder} already; a trial is written once")
-            scratch = self.folder / TRIALS / f".{trial.name}"
+            if name in self.done(top) or (self.folder / top / name).exists():
+                raise Mistake(f"trial {name} is stored in {self.folder} already; a trial is written once")
+            scratch = self.folder / top / f".{name}"
             shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir()
-            sha = self.manifest.plan_sha256
-            around = entry.surroundings(sha, host, files or {})
-            for path, raw in chain(entry.contents(sha, trial, runs, requests), around):
+            scratch.mkdir(parents=True)
+            for path, raw in contents:
                 manifest.save(scratch / path, raw)
-            scratch.rename(self.folder / TRIALS / trial.name)
-            manifest.settle(self.folder / TRIALS)
-            self._enter(trial.name)
+            scratch.rename(self.folder / top / name)
+            manifest.settle(self.folder / top)
+            self._enter(top, name)
 
     def seal(self, summary: Summary) -> None:
         """Store what the trials say. It may be computed again; `lab.check` holds it to the trials."""
@@ -193,9 +228,9 @@ class Store:
                 manifest.save(self.folder / manifest.inside(f"{REPORT}/{path}", (REPORT,)), raw)
             self._list(self.manifest.with_files(manifest.hashes(self.folder / REPORT, self.folder)))
 
-    def _enter(self, trial: str) -> None:
-        """List a trial's files; what was made from fewer trials goes."""
-        place = self.folder / TRIALS / trial
+    def _enter(self, top: str, name: str) -> None:
+        """List a trial's or a repeat's files; what was made from fewer of them goes."""
+        place = self.folder / top / name
         if place.is_dir():
             self._drop_report()
             self._list(self.manifest.without(SUMMARY).with_files(manifest.hashes(place, self.folder)))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lab import codec
+from lab.question import Observation, Repeat
 from lab.record import Mistake, Run, Trial
 from lab.store import manifest, table
 from lab.store.table import Rows
@@ -50,6 +51,21 @@ def surroundings(plan_sha256: str, host: HostRows, files: Mapping[str, bytes]) -
     yield "host.parquet", table.pack_series(host, {PLAN_HASH: plan_sha256})
     for path, raw in files.items():
         yield manifest.inside(path, ("config", "logs")), raw
+
+
+def studied(
+    plan_sha256: str, repeat: Repeat, observations: Sequence[Observation], facts: Mapping[str, str]
+) -> Iterator[tuple[str, bytes]]:
+    """One repeat of a study: what was measured in which order, and everything that was seen."""
+    strange = {o.case for o in observations} ^ {case.name for case in repeat.cases}
+    if strange:
+        raise Mistake(
+            f"repeat {repeat.name}: {sorted(strange)} are not both cases and observed; measure each case once"
+        )
+    yield "repeat.json", stamped(plan_sha256, "repeat", codec.dump(repeat))
+    yield "facts.json", stamped(plan_sha256, "facts", dict(facts))
+    rows = [{"case": o.case, "metric": o.metric, "value": o.value} for o in observations]
+    yield "observations.parquet", table.pack_series(rows, {PLAN_HASH: plan_sha256, "repeat": repeat.name})
 
 
 def stamped(plan_sha256: str, key: str, data: object) -> bytes:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from lab.summary.results import (
     Accounting,
     Capacity,
+    Coefficient,
     Contrast,
     Cost,
     Estimate,
     Latency,
     Memory,
+    Size,
     Sockets,
     Summary,
 )
@@ -18,11 +20,13 @@ from lab.summary.summarise import summarise
 __all__ = [
     "Accounting",
     "Capacity",
+    "Coefficient",
     "Contrast",
     "Cost",
     "Estimate",
     "Latency",
     "Memory",
+    "Size",
     "Sockets",
     "Summary",
     "summarise",

@@ -135,6 +135,44 @@ class Accounting:
 
 
 @dataclass(frozen=True)
+class Coefficient:
+    """One coefficient of a law, by least squares on relative residuals over all its cases and repeats.
+
+    The interval is that of a wild bootstrap over cases; `n` are the observations behind it. `unit` is that of the
+    metric per what the term counts.
+    """
+
+    study: str
+    law: str
+    subject: str
+    metric: str
+    term: str
+    product: str  # of parameters; `1`: what is there without any
+    value: float
+    low: float
+    high: float
+    unit: str
+    n: int
+    draws: tuple[float, ...]  # of the bootstrap; those of one law belong together by position
+
+
+@dataclass(frozen=True)
+class Size:
+    """What one case came to: the mean over repeats of one metric, its least and most, and what the law says."""
+
+    study: str
+    law: str
+    case: str
+    parameters: dict[str, int | str]
+    metric: str
+    value: float
+    least: float
+    most: float
+    n: int
+    fitted: float
+
+
+@dataclass(frozen=True)
 class Summary:
     """Everything the claims and the report are made from."""
 
@@ -154,3 +192,5 @@ class Summary:
     host: dict[str, float]  # steal share, worst window, pressure
     gates: dict[str, dict[str, int]]  # gate -> {passed, failed}
     warnings: tuple[str, ...]  # in words: what limits these results, and what to do about it
+    coefficients: tuple[Coefficient, ...] = ()  # of studies
+    sizes: tuple[Size, ...] = ()

@@ -8,18 +8,19 @@ from dataclasses import replace
 import numpy as np
 
 from lab.store import Store
-from lab.summary import advice, contrasts, costs, latency
+from lab.summary import advice, contrasts, costs, latency, laws
 from lab.summary.pieces import Piece, pieces
 from lab.summary.results import Summary
 
 
 def summarise(store: Store) -> Summary:
     """Everything that the stored trials say; the same trials always give the same summary."""
-    found = pieces(store)
+    found, studied = pieces(store), laws.fits(store)
     summed = Summary(
         run=store.plan.run,
         profile=store.plan.profile,
-        origin=", ".join(sorted({p.run.origin for p in found})) or "nothing measured",
+        origin=", ".join(sorted({p.run.origin for p in found} | ({"measured"} if store.repeats() else set())))
+        or "nothing measured",
         latencies=tuple(latency.latencies(found)),
         contrasts=tuple(contrasts.contrasts(found)),
         capacities=tuple(latency.capacities(found)),
@@ -31,6 +32,8 @@ def summarise(store: Store) -> Summary:
         host=_host(store, found),
         gates=_gates(store),
         warnings=(),
+        coefficients=tuple(laws.coefficients(studied)),
+        sizes=tuple(laws.sizes(studied)),
     )
     return replace(summed, warnings=tuple(advice.warnings(summed, found)))
 
