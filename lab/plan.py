@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from lab import datapath
-from lab.question import Repeat, Study
+from lab.question import Prediction, Repeat, Study
 from lab.record import Arm, Arrivals, Block, BlockKind, Load, Mistake, Placement, Profile, Scenario, Trial, Window
 from lab.scenario import Options, find_amount, find_profile, find_question, find_scenario, narrow, scenario_names
 
@@ -43,6 +43,7 @@ class Plan:
     asked: Mapping[str, str] = field(default_factory=dict)
     studies: tuple[Study, ...] = ()
     repeats: tuple[Repeat, ...] = ()  # of the studies
+    predictions: tuple[Prediction, ...] = ()  # of their cases; made before anything is measured
 
     @property
     def seconds(self) -> float:

@@ -67,7 +67,7 @@ def _crowd(*counts: int) -> tuple[Case, ...]:
 
 def _connections(subject: str, counts: tuple[int, ...]) -> tuple[Case, ...]:
     plain = [_held(subject, n, how) for how in ("idle", "active") for n in (0, *counts)]
-    if subject != "envoy":  # the others do not keep a connection upstream between requests, as they are set up here
+    if "used" not in USES[subject]:
         return tuple(plain)
     used = [_held(subject, n, "used") for n in (0, *counts)]
     return (*plain, *used, *(_held(subject, n, "used+tls", secure=1) for n in (0, *(c // 2 for c in counts))))
@@ -84,6 +84,12 @@ TERMS = {
     "tls_context": "tls",
 }
 FEW = {name: words for name, words in TERMS.items() if name not in ("worker_cluster", "tls_context", "listener")}
+HELD = {"base": "1", "connection": "connections"}
+USES = {  # the others do not keep a connection upstream between requests, as they are set up here
+    "envoy": ("idle", "used", "active", "used+tls"),
+    "nginx": ("idle", "active"),
+    "haproxy": ("idle", "active"),
+}
 METRICS = ("dirty_bytes", "pss_bytes", "allocated_bytes")
 
 
@@ -107,18 +113,9 @@ def _laws() -> tuple[Law, ...]:
         for metric in METRICS[:2]
     ]
     held = [
-        Law(
-            f"{subject}_{how.replace('+', '_')}",
-            "held",
-            subject,
-            metric,
-            "bytes",
-            {"base": "1", "connection": "connections"},
-            {"how": how},
-        )
-        for subject in ("envoy", "nginx", "haproxy")
-        for how in ("idle", "used", "active", "used+tls")
-        for metric in METRICS[:1]
+        Law(f"{subject}_{how.replace('+', '_')}", "held", subject, "dirty_bytes", "bytes", HELD, {"how": how})
+        for subject, hows in USES.items()
+        for how in hows
     ]
     crowd = [
         Law(

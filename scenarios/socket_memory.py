@@ -58,7 +58,7 @@ def _laws() -> tuple[Law, ...]:
     ]
     held = [
         Law(
-            f"envoy_{how}",
+            f"through_envoy_{how}",
             "held",
             "envoy",
             "dirty_bytes",

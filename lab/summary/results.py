@@ -173,6 +173,25 @@ class Size:
 
 
 @dataclass(frozen=True)
+class Foretold:
+    """A prediction that was in the plan, beside what was measured: the median over repeats, its least and most."""
+
+    case: str
+    metric: str
+    predicted: float
+    low: float
+    high: float
+    observed: float
+    least: float
+    most: float
+    repeats: int
+    error: float  # predicted / observed - 1
+    tolerance: float
+    passed: bool
+    covered: bool  # the interval holds the observed
+
+
+@dataclass(frozen=True)
 class Summary:
     """Everything the claims and the report are made from."""
 
@@ -194,3 +213,4 @@ class Summary:
     warnings: tuple[str, ...]  # in words: what limits these results, and what to do about it
     coefficients: tuple[Coefficient, ...] = ()  # of studies
     sizes: tuple[Size, ...] = ()
+    foretold: tuple[Foretold, ...] = ()

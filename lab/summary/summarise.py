@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from lab.store import Store
-from lab.summary import advice, contrasts, costs, latency, laws
+from lab.summary import advice, contrasts, costs, holdout, latency, laws
 from lab.summary.pieces import Piece, pieces
 from lab.summary.results import Summary
 
@@ -34,6 +34,7 @@ def summarise(store: Store) -> Summary:
         warnings=(),
         coefficients=tuple(laws.coefficients(studied)),
         sizes=tuple(laws.sizes(studied)),
+        foretold=tuple(holdout.foretold(store)),
     )
     return replace(summed, warnings=tuple(advice.warnings(summed, found)))
 
