@@ -15,7 +15,7 @@ class EbpfTracing(Ebpf):
 
     features = Ebpf.features | {Feature.TRACING}
     needs = Ebpf.needs | {Need.BPF_RINGBUF}
-    parts = ("tracing",)
+    parts: tuple[str, ...] = ("tracing",)
 
     def told(self, node: Node, mesh: Mesh) -> dict[str, object]:
         return super().told(node, mesh) | {"tracing": {"every": EVERY, "otlp": "file:{dir}/spans.json"}}

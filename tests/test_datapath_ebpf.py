@@ -16,10 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bpf_mesh import ARM, BIG_BYTES, CLIENT, PORT, SERVER, needs, web_server
+from bpf_mesh import ARM, BIG_BYTES, CLIENT, PORT, SERVER, needs, script, web_server
 
 from datapaths.bpf import agent
 from datapaths.ebpf import Ebpf, identities, port
+from datapaths.ebpf_mesh import EbpfMesh
+from datapaths.ebpf_policy import EbpfPolicy
 from datapaths.pernode import PerNode
 from lab.cluster import Layout, Mesh, Node, Part, Pod, PodSpec, ProcessSpec, Service, ServiceSpec
 from lab.cluster.home import tag
@@ -260,3 +262,27 @@ def test_a_pod_whose_cgroup_is_not_known_cannot_be_watched() -> None:
     unknown = mesh(lambda pod: replace(pod, cgroup=None))
     with pytest.raises(CannotRun, match="a-client"):
         Ebpf().node_processes(unknown.nodes[0], unknown)
+
+
+ASKING = """
+import http.client, sys
+connection = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=10)
+for method, path in (word.split(" ") for word in sys.argv[3:]):
+    connection.request(method, path)
+    answer = connection.getresponse()
+    answer.read()
+    print(answer.status)
+"""
+
+
+@pytest.mark.parametrize("datapath", [pytest.param(d, marks=needs(d.needs)) for d in (EbpfPolicy(), EbpfMesh())])
+def test_only_the_workload_s_own_requests_reach_the_server(datapath: Datapath, tmp_path: Path) -> None:
+    words = ("GET /", "GET /secret", "GET /bytes/1", "POST /bytes/1", "GET /api/1/2", "GET /")
+    with deployed(datapath, tmp_path) as opened:
+        service = opened.mesh.service(SERVER)
+        asked = script("asking", "-c", ASKING, service.address, str(service.port), *words)
+        client = opened.run(CLIENT, ARM, asked)
+        assert client.wait(20) == 0, client.read("stderr").decode()
+        assert client.read("stdout").decode().split() == ["200", "403", "200", "403", "403", "200"]
+        (seen,) = datapath.seen(opened, opened.mesh.only(ARM))
+        assert seen.requests == 3
