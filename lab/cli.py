@@ -89,6 +89,9 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides every random choice: order, schedule, rotation.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Results folder to make; default: results/<time>-<profile>.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="What predictions are made from (scenario holdout); default: the shipped one.")
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run that was interrupted.")] = None,
     json_: Json = False,
 ) -> None:
@@ -120,6 +123,7 @@ def run(
             awake=session.on_virtual_machine() if awake is None else awake,
             command=" ".join(["mesh-lab", *sys.argv[1:]]),
         )
+        asked = session.foretell(asked, calibration)
         store = session.start(asked, out or _folder(profile), _say(json_))
     _show(store.folder, json_)
 
@@ -133,6 +137,27 @@ def reproduce(
 ) -> None:
     """Measure every claim that this machine can measure, write the report, print the verdicts."""
     run(list(ALL), profile=profile, seed=seed, out=out, json_=json_)
+
+
+@app.command()
+def calibrate(
+    runs: Annotated[list[Path], typer.Argument(help="Results folders of the studies proxy_memory, socket_memory, …")],
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("calibration.json"),
+    json_: Json = False,
+) -> None:
+    """Make what the simulator needs from stored runs: memory by size, time and processor time by rate.
+
+    Example: mesh-lab calibrate results/20261123-proxy-memory results/20261123-hop-costs
+    """
+    from lab.sim.calibrate import calibrate as made
+    from lab.store import Store
+
+    found = made([Store.open(folder) for folder in runs])
+    found.save(out)
+    if json_:
+        print(json.dumps({"file": str(out), "runs": found.runs, "quantities": len(found.quantities)}))
+    else:
+        screen.print(f"{out}: {len(found.quantities)} quantities, {len(found.tables)} tables, {', '.join(found.runs)}")
 
 
 @app.command()

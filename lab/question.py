@@ -75,6 +75,7 @@ class Study:
     needs: frozenset[Need]
     laws: tuple[Law, ...]
     profiles: Mapping[str, Amount]
+    foretold: bool = False  # the simulator says what will be seen, before anything is measured
 
     @property
     def subjects(self) -> tuple[str, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,10 @@ from lab.cluster import Cluster
 from lab.cluster.local import LocalCluster
 from lab.meter.awake import Awake, virtual
 from lab.plan import Plan
-from lab.record import CannotRun, Run
+from lab.record import CannotRun, Mistake, Run
+from lab.sim.calibrate import machine_class
+from lab.sim.calibration import SHIPPED, load
+from lab.sim.predict import predictions
 from lab.store import Store
 from lab.study import measure as study
 from lab.summary import summarise
@@ -28,6 +33,23 @@ def start(plan: Plan, folder: Path, say: Say) -> Store:
     _can_run(plan)
     folder.parent.mkdir(parents=True, exist_ok=True)
     return _finish(Store.create(folder, plan, system()), say)
+
+
+def foretell(plan: Plan, calibration: Path | None = None) -> Plan:
+    """The plan with what the simulator says of its studies that want it. Every stored file carries the plan's hash.
+
+    `calibration` is the shipped one by default; its hash is among what was asked.
+    """
+    wanted = {study.name for study in plan.studies if study.foretold}
+    cases = {case.name: case for repeat in plan.repeats if repeat.study in wanted for case in repeat.cases}
+    if not cases:
+        if calibration is not None:
+            raise Mistake("--calibration was given, but nothing that was asked is foretold; leave it out")
+        return plan
+    file = calibration or SHIPPED
+    said = predictions(tuple(cases.values()), load(file, machine_class(system())))
+    sha = hashlib.sha256(file.read_bytes()).hexdigest()
+    return replace(plan, predictions=said, asked={**plan.asked, "calibration_sha256": sha})
 
 
 def resume(folder: Path, say: Say) -> Store:

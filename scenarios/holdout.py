@@ -32,6 +32,7 @@ STUDY = Study(
     claims=("C7", "C8"),
     needs=frozenset({Need.ENVOY, Need.ENVOY_API, Need.NGINX}),
     laws=(),
+    foretold=True,
     profiles={
         "smoke": Amount(1, (*RATES[:1], TABLES[0])),
         "quick": Amount(3, (*RATES, *NODES, *CHAINS, *TABLES)),

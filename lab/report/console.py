@@ -40,6 +40,9 @@ def show(summary: Summary, verdicts: Sequence[Verdict], screen: Console | None =
         out.print(f"[dim]{escape(table.hint)}.[/]\n", highlight=False)
     if summary.coefficients:
         out.print(grid(studies.coefficients(summary)))
+    if summary.foretold:
+        out.print(grid(studies.foretold_briefly(summary)))
+        out.print(f"[dim]{escape(studies.score(summary))}.[/]\n", highlight=False)
     for warning in summary.warnings:
         out.print(f"[yellow]![/] {escape(warning)}", highlight=False)
 

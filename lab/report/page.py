@@ -88,6 +88,7 @@ def render(
         colours=looks.DARK,
         saturations=[c for c in summary.capacities if c.saturated_per_s is not None],
         tables=_tables(summary),
+        score=studies.score(summary),
         figures={name: [_safe(d) for d in found] for name, found in _figures(summary, responses).items()},
     )
 
@@ -124,6 +125,7 @@ def _tables(summary: Summary) -> dict[str, Any]:
                 proofs.host,
                 studies.coefficients,
                 studies.sizes,
+                studies.foretold,
             )
         ),
     ]

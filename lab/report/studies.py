@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lab.report import units
 from lab.report.table import Table
-from lab.summary import Coefficient, Size, Summary
+from lab.summary import Coefficient, Foretold, Size, Summary
 
 
 def coefficients(summary: Summary) -> Table:
@@ -42,6 +42,50 @@ def _size(one: Size, unit: str) -> tuple[str, ...]:
 
 def _unit(summary: Summary, one: Size) -> str:
     return next((c.unit for c in summary.coefficients if c.law == one.law), "")
+
+
+def foretold(summary: Summary) -> Table:
+    """Every prediction that was in the plan beside what was measured, and how its gate judged it."""
+    rows = tuple(_foretold(one) for one in summary.foretold)
+    hints = (
+        ("predicted", "by the simulator, before anything of this run was measured; with its 95 % interval"),
+        ("off by", "predicted / measured − 1; the gate passes up to the error that is allowed"),
+        ("covered", "the interval holds what was measured"),
+    )
+    columns = ("case", "metric", "predicted", "95 % interval", "measured", "least to most", "off by", "gate", "covered")
+    return Table("foretold", columns, rows, 2, hints)
+
+
+def foretold_briefly(summary: Summary) -> Table:
+    """The same for a terminal: without intervals."""
+    whole = foretold(summary)
+    kept = [i for i, name in enumerate(whole.columns) if name not in ("95 % interval", "least to most")]
+    rows = tuple(tuple(row[i] for i in kept) for row in whole.rows)
+    return Table(whole.name, tuple(whole.columns[i] for i in kept), rows, 2, whole.hints)
+
+
+def _foretold(one: Foretold) -> tuple[str, ...]:
+    unit = "bytes" if one.metric.endswith("bytes") else "s"
+    return (
+        one.case,
+        one.metric,
+        amount(one.predicted, unit),
+        f"{amount(one.low, unit)} to {amount(one.high, unit)}",
+        amount(one.observed, unit),
+        f"{amount(one.least, unit)} to {amount(one.most, unit)}",
+        units.percent(one.error),
+        f"{'passed' if one.passed else 'missed'} (±{one.tolerance:.0%})",
+        "yes" if one.covered else "no",
+    )
+
+
+def score(summary: Summary) -> str:
+    """How many gates were passed and how many intervals held, in a sentence; empty where nothing was foretold."""
+    found = summary.foretold
+    if not found:
+        return ""
+    passed, covered = sum(one.passed for one in found), sum(one.covered for one in found)
+    return f"{passed} of {len(found)} predictions within their gates; {covered} of {len(found)} intervals held"
 
 
 def amount(value: float, unit: str) -> str:
