@@ -36,6 +36,7 @@ class Attack:
     sender: str = "plain"
     told: tuple[int, ...] = (403,)  # the answers a caller gets when its own side acts too; (): none is promised
     harmless: bool = False  # all of it is allowed
+    secret: bytes = b"admin"  # what a server must not have read, in small letters
 
 
 def request(line: str = "GET /admin HTTP/1.1", *fields: str, body: bytes = b"", end: str = "\r\n") -> bytes:
@@ -156,7 +157,9 @@ def _senders() -> list[Attack]:
     made += [Attack(f"{kind}-cut", (BAD[:6], BAD[6:]), sender=kind) for kind in kinds]
     made += [Attack(f"{kind}-behind", (OK, BAD), 1, sender=kind, told=()) for kind in kinds]
     made.append(Attack("fastopen", (BAD,), sender="fastopen", told=()))
-    made.append(Attack("oob", (b"GET /users/", b"x", b"admin HTTP/1.1\r\nHost: a\r\n\r\n"), sender="oob", told=()))
+    # Allowed with the urgent byte in its place, where sk_msg puts it; a server that reads it apart reads `/../`.
+    urgent = (b"GET /static/.", b"x", b"./admin HTTP/1.1\r\nHost: a\r\n\r\n")
+    made.append(Attack("oob", urgent, 1, sender="oob", told=(), secret=b"/../"))
     return made
 
 

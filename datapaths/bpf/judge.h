@@ -9,7 +9,7 @@
 
 #include "policy.h"
 
-#define STEPS 128
+#define STEPS 16 /* of one verified loop of a reader */
 
 static __always_inline int refuse(struct judge *j, __u32 why)
 {

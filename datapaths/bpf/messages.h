@@ -260,6 +260,7 @@ int policy_message(struct sk_msg_md *msg)
 		return SK_PASS;
 	if (f->last)
 		return SK_DROP;
+	bpf_msg_cork_bytes(msg, 0); /* or what is left of a message that was held is held again */
 	j = &f->request;
 	if (j->skip) {
 		__u32 bytes = j->skip > AT_ONCE ? AT_ONCE : j->skip;
