@@ -125,7 +125,7 @@ ALONE int field(struct half *h)
 		return AGAIN;
 	h->framing = 0;
 	name = word(h, at) | LOWER;
-	if (name == WORD('c', 'o', 'n', 't', 'e', 'n', 't', '-') && length > 15 &&
+	if (name == WORD('c', 'o', 'n', 't', 'e', 'n', 't', '-') && length >= 15 &&
 	    ((word(h, at + 8) | LOWER) & FIRST(7)) == WORD('l', 'e', 'n', 'g', 't', 'h', ':', 0)) {
 		__u64 value = number(h, at + 15, 10);
 
@@ -133,7 +133,7 @@ ALONE int field(struct half *h)
 			return BAD;
 		h->framing = h->counted = 1;
 		h->left = value;
-	} else if (name == WORD('t', 'r', 'a', 'n', 's', 'f', 'e', 'r') && length > 24 &&
+	} else if (name == WORD('t', 'r', 'a', 'n', 's', 'f', 'e', 'r') && length >= 18 &&
 		   (word(h, at + 8) | LOWER) == WORD('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') &&
 		   (h->text[at + 16] | 0x20) == 'g' && h->text[at + 17] == ':') {
 		h->framing = 1;

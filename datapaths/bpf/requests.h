@@ -153,7 +153,7 @@ ALONE int request_line(struct half *h)
 	w.at = at + size + 1;
 	w.end = end;
 	w.cut = h->squeezed || length > HELD ? at + FRONT : 0;
-	if (w.at >= end || target(h, &w) == BAD)
+	if (w.at >= end || h->squeezed & BROKEN || target(h, &w) == BAD)
 		return BAD;
 	h->phase = FIELDS;
 	h->squeezed = 0;

@@ -10,6 +10,7 @@
 #define HELD 256 /* an unfinished line kept between blocks; of a longer one its first FRONT and last BACK bytes */
 #define FRONT 240
 #define BACK 16
+#define BROKEN 2
 #define FULL (HELD + BLOCK)
 #define TEXT 1024 /* FULL, and room to read words that start before it */
 #define DEPTH 32 /* requests of one connection that may wait for their answers (a power of two) */
@@ -71,7 +72,7 @@ struct half {
 	__u8 method;
 	__u8 chunked; /* enum coding */
 	__u8 counted; /* the message has a Content-Length */
-	__u8 squeezed; /* the middle of the line at the front of text was dropped */
+	__u8 squeezed; /* the middle of the line at the front of text was dropped; with BROKEN: no target of a request */
 	__u8 odd; /* enum odd, of the request being read */
 	__u8 version; /* the digit behind HTTP/1. */
 	__u8 framing; /* the field before said where the body ends: it must not be folded */

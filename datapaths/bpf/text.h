@@ -66,6 +66,24 @@ ALONE int line_feed(struct half *h)
 	return FULL;
 }
 
+/* Whether there are spaces or other control characters in [at, end). */
+ALONE int broken(struct half *h, __u32 at, __u32 end)
+{
+	__u64 bad = 0;
+	__u32 i;
+
+	if (!h)
+		return 0;
+	for (i = 0; i < FULL / 8; i++) {
+		asm volatile("" : "+r"(at));
+		if (at >= end || at > FULL)
+			break;
+		bad |= control(word(h, at)) & (end - at < 8 ? FIRST((end - at) & 7) : ~0ULL);
+		at += 8;
+	}
+	return bad != 0;
+}
+
 /* Bring what was not read yet to the front of text; a line that is too long loses its middle. */
 ALONE int to_front(struct half *h)
 {
@@ -75,6 +93,8 @@ ALONE int to_front(struct half *h)
 		return 0;
 	cursor = h->cursor;
 	length = h->have - cursor;
+	if (h->phase == START && length > HELD && broken(h, cursor + FRONT, cursor + length - BACK))
+		h->squeezed = BROKEN; /* nobody will see these bytes again */
 	h->cursor = 0;
 	if (cursor > FULL || length > FULL) { /* cannot be */
 		h->have = 0;
@@ -95,7 +115,7 @@ ALONE int to_front(struct half *h)
 		*(__u64 *)(h->text + FRONT) = word(h, back);
 		*(__u64 *)(h->text + FRONT + 8) = word(h, back + 8);
 		h->have = FRONT + BACK;
-		h->squeezed = 1;
+		h->squeezed |= 1;
 	}
 	return 0;
 }
