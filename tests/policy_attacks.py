@@ -4,6 +4,7 @@
 denied names `admin`, so that no byte of it can hide.
 """
 
+# ruff: noqa: E501  (tables of attacks read better in long lines)
 from __future__ import annotations
 
 import base64
@@ -17,6 +18,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+
+import httptools
 
 RULES = (
     {"from": "client", "to": "server", "methods": ["GET"], "routes": ["/", "/ok", "/users/{id}", "/static/**"]},
@@ -70,7 +73,10 @@ def _spelling() -> list[Attack]:
         "tab": "/ok\tadmin", "query-fragment": "/ok?a#admin", "encoded-ok": "/o%6b?admin", "dots-only": "/static/.../admin/..",
     }  # fmt: skip
     told: dict[str, tuple[int, ...]] = {}
-    return [Attack(f"path-{name}", (request(f"GET {path} HTTP/1.1"),), told=told.get(name, (403,))) for name, path in paths.items()]
+    return [
+        Attack(f"path-{name}", (request(f"GET {path} HTTP/1.1"),), told=told.get(name, (403,)))
+        for name, path in paths.items()
+    ]
 
 
 def _lines() -> list[Attack]:
@@ -93,7 +99,9 @@ def _lines() -> list[Attack]:
     made.append(Attack("line-return", (b"GET /ok?admin HTTP/1.1\rHost: a\r\n\r\n",)))
     made.append(Attack("line-64k", (b"GET /static/" + b"a" * 65536 + b"/admin HTTP/1.1\r\nHost: a\r\n\r\n",), told=()))
     made.append(Attack("line-64k-query", (b"GET /ok?" + b"a" * 65536 + b"admin HTTP/1.1\r\nHost: a\r\n\r\n",), told=()))
-    made.append(Attack("fields-many", (request("GET /ok HTTP/1.1", *(f"X-{i}: filler" for i in range(3000))),), told=()))
+    made.append(
+        Attack("fields-many", (request("GET /ok HTTP/1.1", *(f"X-{i}: filler" for i in range(3000))),), told=())
+    )
     return made
 
 
@@ -111,7 +119,9 @@ def _framing() -> list[Attack]:
         "no-colon": ("Admin",), "no-name": (": admin",), "name-odd": ("X(A): admin",), "upgrade": ("Connection: Upgrade", "Upgrade: websocket"),
         "h2c": ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"),
     }  # fmt: skip
-    made = [Attack(f"field-{name}", (request(POST, *given, body=b"0\r\n\r\n" + BAD),)) for name, given in fields.items()]
+    made = [
+        Attack(f"field-{name}", (request(POST, *given, body=b"0\r\n\r\n" + BAD),)) for name, given in fields.items()
+    ]
     made.append(Attack("field-te-old", (request("POST /orders HTTP/1.0", TE, body=b"0\r\n\r\n" + BAD),)))
     chunks = {
         "extension": b"3;a=b\r\nabc\r\n0\r\n\r\n", "feed": b"3\nabc\r\n0\r\n\r\n", "junk": b"3 x\r\nabc\r\n0\r\n\r\n", "0x": b"0x3\r\nabc\r\n",
@@ -138,16 +148,26 @@ def _order() -> list[Attack]:
     chunked = request(POST, TE, body=b"3\r\nabc\r\n0\r\n\r\n")
     trailer = request(POST, TE, body=b"3\r\nabc\r\n0\r\nX-T: u\r\n\r\n")
     made = [Attack("body-first", (b"abc" + BAD,)), Attack("body-only", (b"admin=1&x=2",))]
-    for name, before in (("request", OK), ("body", body), ("chunks", chunked), ("trailer", trailer), ("big", request(POST, CL.format(70000), body=b"a" * 70000))):
+    for name, before in (
+        ("request", OK),
+        ("body", body),
+        ("chunks", chunked),
+        ("trailer", trailer),
+        ("big", request(POST, CL.format(70000), body=b"a" * 70000)),
+    ):
         made.append(Attack(f"behind-{name}", (before + BAD,), 1, told=()))
         made.append(Attack(f"behind-{name}-next", (before, BAD), 1, told=(200, 403)))
         made.append(Attack(f"behind-{name}-cut", (before[:-1], before[-1:] + BAD[:7], BAD[7:]), 1, told=()))
     made.append(Attack("behind-many", (OK * 20 + BAD + OK,), 20, told=()))
     made.append(Attack("again", (BAD, BAD, BAD), told=(403, 403, 403)))
     made.append(Attack("then-allowed", (BAD, OK), 1, told=(403, 200)))
-    made.append(Attack("with-body", (request("POST /admin HTTP/1.1", CL.format(5), body=b"admin"), OK), 1, told=(403, 200)))
+    made.append(
+        Attack("with-body", (request("POST /admin HTTP/1.1", CL.format(5), body=b"admin"), OK), 1, told=(403, 200))
+    )
     made.append(Attack("with-chunks", (request("POST /admin HTTP/1.1", TE, body=b"5\r\nadmin\r\n0\r\n\r\n"),)))
-    made.append(Attack("with-late-body", (request("POST /admin HTTP/1.1", CL.format(5)), b"adm", b"in", OK), 1, told=(403, 200)))
+    made.append(
+        Attack("with-late-body", (request("POST /admin HTTP/1.1", CL.format(5)), b"adm", b"in", OK), 1, told=(403, 200))
+    )
     return made
 
 
@@ -173,7 +193,9 @@ def _allowed() -> list[Attack]:
         "high-bytes": request("GET /ok HTTP/1.1", "X-A: \xe9\xff"), "like": request("GET /ok HTTP/1.1", "Content-Lengthy: x", "Transfer-Encodings: y", "Upgrade-Insecure-Requests: 1"),
     }  # fmt: skip
     made = [Attack(f"allowed-{name}", (data,), 1, told=(200,), harmless=True) for name, data in many.items()]
-    made += [Attack(f"allowed-{name}-cut", apart(data, 5), 1, told=(200,), harmless=True) for name, data in many.items()]
+    made += [
+        Attack(f"allowed-{name}-cut", apart(data, 5), 1, told=(200,), harmless=True) for name, data in many.items()
+    ]
     made.append(Attack("allowed-pipelined", (OK * 5,), 5, told=(200,) * 5, harmless=True))
     return made
 
@@ -182,10 +204,10 @@ def _allowed() -> list[Attack]:
 
 
 def _file(data: bytes) -> int:
-    handle = tempfile.TemporaryFile()
-    handle.write(data)
-    handle.flush()
-    return os.dup(handle.fileno())
+    with tempfile.TemporaryFile() as handle:
+        handle.write(data)
+        handle.flush()
+        return os.dup(handle.fileno())
 
 
 def _by_file(end: socket.socket, data: bytes) -> None:
@@ -293,7 +315,6 @@ def _record(end: socket.socket, port: int) -> None:
 
 def requests(data: bytes) -> list[tuple[str, str]]:
     """Method and target of every whole request in it, as llhttp reads it at its most lenient."""
-    import httptools
 
     class Reader:
         def __init__(self) -> None:

@@ -183,7 +183,12 @@ def _reach(machine: Nondeterministic, start: int) -> set[int]:
 
 
 def _determined(
-    machine: Nondeterministic, roots: tuple[int, ...], ends: dict[int, int], ruled: frozenset[int], first: int, apart: int
+    machine: Nondeterministic,
+    roots: tuple[int, ...],
+    ends: dict[int, int],
+    ruled: frozenset[int],
+    first: int,
+    apart: int,
 ) -> list[Row]:
     """The subset construction (Rabin and Scott, 1959)."""
     start = machine.closed(roots)

@@ -202,9 +202,7 @@ class _Rules:
                 _address(address) + _U32.pack(half): _U32.pack(self._numbers[name])
                 for address, name in self.identities.items()
             },
-            "starts": {
-                _PAIR.pack(*pair, half): _U32.pack(lines.starts[rules]) for pair, rules in self._pairs.items()
-            },
+            "starts": {_PAIR.pack(*pair, half): _U32.pack(lines.starts[rules]) for pair, rules in self._pairs.items()},
             "connections": dict.fromkeys(self._permits(half), _U32.pack(1)),
         }
 
