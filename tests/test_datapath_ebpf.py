@@ -181,7 +181,7 @@ def test_programs_outlive_an_agent_and_nothing_outlives_the_deployment(how: sign
         assert held <= existing()
         opened.undeploy()
         assert gone(held)
-        assert str(opened.name) not in Path("/proc/self/mountinfo").read_text()
+        assert str(running.folder) not in Path("/proc/self/mountinfo").read_text()
 
 
 HELD = """
