@@ -52,6 +52,15 @@ PACKAGES: tuple[Package, ...] = (
     Package(HEADERS, "kernel headers for the tracepoint instruments", _file("/usr/src/linux-headers-*/Makefile")),
     Package("nghttp2-client", "h2load, to compare load generators with", _program("h2load")),
     Package("wrk", "wrk, to compare load generators with", _program("wrk")),
+    Package(
+        "haproxy", "its memory beside Envoy's (its host service is neither started nor enabled)", _program("haproxy")
+    ),
+    Package("openssl", "certificates for connections that are watched inside TLS", _program("openssl")),
+    Package(
+        "libclang-rt-dev",
+        "runs the parser's fuzzer and its sanitizers",
+        _file("/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a"),
+    ),
 )
 
 
