@@ -198,7 +198,7 @@ class _Run:
     def _sources(self, classes: int) -> None:
         """The first arrival of every class: at a random phase of its gap, or after an exponential time."""
         for one in range(classes):
-            self.random[0] += kernel.GOLDEN
+            self.random[:1] += kernel.GOLDEN  # as an array: it is meant to wrap around
             share, gap = kernel.uniform(self.random[0]), self.program.gaps[one]
             time = -gap * np.log1p(-share) if gap > 0 else -gap * share
             if time < self.clock[kernel.LAST]:
