@@ -15,7 +15,9 @@ NO_INSTALL = "--no-install"
 
 
 def _python(session: nox.Session, *words: str) -> None:
-    session.run(sys.executable, *words, env={"PYTHONWARNINGS": "error::DeprecationWarning:lab"})
+    session.run(
+        sys.executable, *words, env={"PYTHONWARNINGS": "error::DeprecationWarning:lab", "PYTHONPATH": str(ROOT)}
+    )
 
 
 @nox.session
@@ -47,11 +49,33 @@ def tests(session: nox.Session) -> None:
     _python(session, "-m", "pytest", *(w for w in session.posargs if w != NO_INSTALL))
 
 
+BENCHES = {  # what is measured: the module that measures it
+    "load": ("-m", "lab.load.bench"),  # the engine beside h2load and wrk
+    "sim": ("-m", "lab.sim.bench"),  # the simulator beside SimPy and Ciw
+    "tracing": ("-m", "datapaths.bpf.tracing_bench"),  # BPF time a request with and without spans
+    "policy": ("-m", "datapaths.bpf.policy_bench"),  # BPF time a request with and without policy
+    "fastpath": ("-m", "datapaths.bpf.fastpath_bench"),  # throughput between pods of one node
+    "connect": ("tests/bench_bpf_connect.py",),  # connect() to a service: balanced, DNAT, none
+}
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Speed of the load engine beside h2load and wrk, as ratios measured in one interleaved run."""
+    """Ratios, each measured in one interleaved run: all of BENCHES, or `-- NAME [its arguments]`."""
     system(session)
-    _python(session, "-m", "lab.load.bench", *(w for w in session.posargs if w != NO_INSTALL))
+    words = [w for w in session.posargs if w != NO_INSTALL]
+    if words and words[0] not in BENCHES:
+        session.error(f"no bench {words[0]!r}; there are {', '.join(BENCHES)}")
+    for name in words[:1] or BENCHES:
+        session.log(name)
+        _python(session, *BENCHES[name], *words[1:])
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """The HTTP parser in user space against llhttp, by libFuzzer, for a bounded time; arguments: --seconds N."""
+    system(session)
+    _python(session, "-m", "datapaths.bpf.fuzz", *(w for w in session.posargs if w != NO_INSTALL))
 
 
 @nox.session
