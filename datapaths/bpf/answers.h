@@ -32,6 +32,7 @@ ALONE int status_line(struct half *h)
 	}
 	h->status = status;
 	h->phase = FIELDS;
+	h->framing = 1;
 	h->squeezed = 0;
 	return AGAIN;
 }

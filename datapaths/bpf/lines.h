@@ -87,23 +87,36 @@ ALONE int well_named(struct half *h)
 	return 1;
 }
 
-/* The coding that the body was given last frames it: is it chunked, alone or behind others? `end` is the value's end. */
-static __always_inline int is_chunked(const struct half *h, __u32 at, __u32 end)
+/* Back over spaces and tabs, as far as SPACES: behind the last byte before `end` that is none; not below `at`. */
+ALONE int before_spaces(struct half *h, __u32 at, __u32 end)
 {
-	__u32 i, c;
+	__u32 i;
 
-	for (i = 0; i < 16; i++) {
-		if (end <= at || end > FULL)
-			return 0;
-		c = h->text[(end - 1) & (TEXT - 1)];
-		if (c != ' ' && c != '\t')
+	if (!h)
+		return 0;
+	for (i = 0; i < SPACES; i++) {
+		char c = h->text[(end - 1) & (TEXT - 1)];
+
+		if (end <= at || (c != ' ' && c != '\t'))
 			break;
 		end--;
 	}
-	if (end < at + 8 || end > FULL || (word(h, end - 8) | LOWER) >> 8 != WORD('c', 'h', 'u', 'n', 'k', 'e', 'd', 0))
+	return end;
+}
+
+/* The coding that the body was given last frames it: is it chunked, alone or behind others? The value is [at, end). */
+static __always_inline int is_chunked(struct half *h, __u32 at, __u32 end)
+{
+	end = before_spaces(h, at, end);
+	if (end < at + 7 || end > FULL)
 		return 0;
-	c = h->text[end - 8];
-	return c == ':' || c == ',' || c == ' ' || c == '\t';
+	if ((word(h, end - 8) | LOWER) >> 8 != WORD('c', 'h', 'u', 'n', 'k', 'e', 'd', 0))
+		return 0;
+	end = before_spaces(h, at, end - 7);
+	if (end == at)
+		return 1;
+	h->odd |= ODD_BODY;
+	return h->text[(end - 1) & (TEXT - 1)] == ',';
 }
 
 /* One header field: only those that say where the body ends matter. */
@@ -136,8 +149,10 @@ ALONE int field(struct half *h)
 	} else if (name == WORD('t', 'r', 'a', 'n', 's', 'f', 'e', 'r') && length >= 18 &&
 		   (word(h, at + 8) | LOWER) == WORD('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') &&
 		   (h->text[at + 16] | 0x20) == 'g' && h->text[at + 17] == ':') {
+		if (h->chunked == CHUNKED)
+			return BAD; /* nothing may come behind chunked, and it not twice (RFC 9112, 6.1) */
 		h->framing = 1;
-		h->chunked = is_chunked(h, at + 17, at + length) ? CHUNKED : UNKNOWN_CODING;
+		h->chunked = is_chunked(h, at + 18, at + length) ? CHUNKED : UNKNOWN_CODING;
 	}
 	return AGAIN;
 }

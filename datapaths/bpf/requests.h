@@ -156,6 +156,7 @@ ALONE int request_line(struct half *h)
 	if (w.at >= end || h->squeezed & BROKEN || target(h, &w) == BAD)
 		return BAD;
 	h->phase = FIELDS;
+	h->framing = 1; /* the first field has none before it to go on with */
 	h->squeezed = 0;
 	return AGAIN;
 }
@@ -166,6 +167,10 @@ static __always_inline int request_head(struct stream *s)
 	__u32 pushed = s->pushed;
 	struct waiting *w = &s->waiting[pushed & (DEPTH - 1)];
 
+	if (h->chunked == UNKNOWN_CODING)
+		return BAD; /* where it ends cannot be known (RFC 9112, 6.3) */
+	if (h->chunked && (h->counted || h->version == '0'))
+		h->odd |= ODD_BODY;
 	count(REQUESTS, 1);
 	if (s->deaf || pushed - *(volatile __u32 *)&s->popped >= DEPTH) {
 		s->deaf = 1;
@@ -178,9 +183,7 @@ static __always_inline int request_head(struct stream *s)
 		trace_head(h, w);
 		__sync_fetch_and_add(&s->pushed, 1); /* after its contents, on every processor */
 	}
-	if (h->chunked && (h->counted || h->version == '0'))
-		h->odd |= ODD_BODY;
-	return h->chunked == UNKNOWN_CODING ? BAD : body(h);
+	return body(h);
 }
 
 /* The answer has come that made the connection something else: what is left and all that comes is not HTTP. */

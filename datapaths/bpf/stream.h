@@ -47,7 +47,7 @@ enum odd {
 	ODD_PATH = 1, /* % ; # \ bytes above 0x7f, empty segments, or the segments . and .. */
 	ODD_FORM = 2, /* the target is not a path: a whole URI, an authority, or * */
 	ODD_LONG = 4, /* the first line is longer than HELD: its end was not looked at */
-	ODD_BODY = 8, /* a length and a transfer coding, or a coding in HTTP/1.0: not every server reads them alike */
+	ODD_BODY = 8, /* a length and a coding, a coding in HTTP/1.0, or several: not every server reads them alike */
 };
 
 /* One direction of a connection. Positions are in map memory, not in registers, so that the verifier sees each step once. */
