@@ -113,3 +113,28 @@ class Prediction:
     low: float
     high: float
     tolerance: float  # |predicted / measured - 1| that passes
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A question about a cluster that nobody here can run, for the simulator: as data.
+
+    `rate_per_s` are requests from outside in the whole cluster. `graph_seed` grows a graph of `services`, unless a file
+    has one. `claims` are those that the answer bears on; a forecast never gives a verdict.
+    """
+
+    name: str
+    question: str
+    claims: tuple[str, ...]
+    nodes: int
+    pods_per_node: int
+    services: int
+    rate_per_s: float
+    graph_seed: int = 1
+    visibility: str = "full"
+    connections_per_callee: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "pods_per_node", "services", "rate_per_s", "connections_per_callee"):
+            if not 0 < getattr(self, name) < 1e9:
+                raise Mistake(f"{name}={getattr(self, name)}; it must be a finite number above 0")

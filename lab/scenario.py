@@ -5,20 +5,32 @@ from __future__ import annotations
 import importlib
 import math
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from lab.question import Amount, Study
+from lab.question import Amount, Forecast, Study
 from lab.record import Load, Mistake, Placement, Profile, Scenario
 
 HELD_S = 20.0  # how long one asked rate is held when no duration was asked
 
 
 def scenario_names() -> tuple[str, ...]:
-    """Every question there is, sorted: the modules of the package `scenarios`."""
+    """Every question that can be measured, sorted: the modules of the package `scenarios` but the forecasts."""
     import scenarios
 
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(scenarios.__path__) if not m.ispkg))
+    return tuple(name for name in _modules(scenarios.__path__) if name not in forecast_names())
+
+
+def forecast_names() -> tuple[str, ...]:
+    """Every forecast there is, sorted: modules of the package `scenarios` that define FORECAST."""
+    import scenarios
+
+    found = {name: importlib.import_module(f"scenarios.{name}") for name in _modules(scenarios.__path__)}
+    return tuple(name for name, module in found.items() if hasattr(module, "FORECAST"))
+
+
+def _modules(path: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(path) if not m.ispkg))
 
 
 def find_scenario(name: str) -> Scenario:
@@ -31,8 +43,20 @@ def find_scenario(name: str) -> Scenario:
     return found
 
 
+def find_forecast(name: str) -> Forecast:
+    """The FORECAST defined in `scenarios/<name>.py`."""
+    if name not in forecast_names():
+        raise Mistake(f"no forecast {name!r}; there are {', '.join(forecast_names())}")
+    found = importlib.import_module(f"scenarios.{name}").FORECAST
+    if not isinstance(found, Forecast) or found.name != name:
+        raise Mistake(f"FORECAST in scenarios/{name}.py must be a Forecast named {name!r}; it is {found!r:.60}")
+    return found
+
+
 def find_question(name: str) -> Scenario | Study:
     """The scenario, or the STUDY, defined in `scenarios/<name>.py`."""
+    if name in forecast_names():
+        raise Mistake(f"{name} is a forecast and cannot be measured; answer it with: mesh-lab simulate {name}")
     if name not in scenario_names():
         raise Mistake(f"no scenario {name!r}; there are {', '.join(scenario_names())}")
     found = getattr(importlib.import_module(f"scenarios.{name}"), "STUDY", None)

@@ -38,11 +38,11 @@ ROOMS = {  # room: what it may import of this project, beside itself and lab.com
     "lab.sim": JUDGES | {"lab.store", "lab.plan", "lab.summary"},
     "lab.check": JUDGES | {"lab.store", "lab.plan", "lab.summary"},
     "lab.claims": JUDGES | {"lab.summary"},
-    "lab.report": JUDGES | {"lab.store", "lab.plan", "lab.summary", "lab.claims", "lab.check"},
+    "lab.report": JUDGES | {"lab.store", "lab.plan", "lab.sim", "lab.summary", "lab.claims", "lab.check"},
     "datapaths": PLACES | {"lab.bcc", "lab.datapath", "lab.subject"},
     "scenarios": DATA,
 }
-FREE = {"lab.cli", "lab.doctor", "lab.session", "lab.__main__", "lab"}  # these may know everybody
+FREE = {"lab.cli", "lab.forecast", "lab.doctor", "lab.session", "lab.__main__", "lab"}  # these may know everybody
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lab.claims import footprint, latency, order
+from lab.claims import footprint, growth, latency, order
 from lab.claims.cases import SCENARIO
 from lab.record import Verdict, Word
 from lab.summary import Summary
@@ -89,7 +89,13 @@ CLAIMS: tuple[Claim, ...] = (
         footprint.FLEET_SCENARIO,
         footprint.fleet_memory,
     ),
-    _open("C8", "Each proxy's memory grows with the cluster; partial tables help", "Total number of proxies required"),
+    Claim(
+        "C8",
+        "Each proxy's memory grows with the cluster; partial tables help",
+        "Total number of proxies required",
+        growth.STUDY,
+        growth.tables_grow,
+    ),
     _open(
         "C9", "Injecting the proxy at the socket is shorter than redirecting packets", "eBPF Accelerated Per-Node Proxy"
     ),
