@@ -100,6 +100,7 @@ static __always_inline int body(struct judge *j)
 	j->length = 0;
 	if (j->flags & CHUNKED) {
 		j->state = SIZE_START;
+		j->flags |= IN_CHUNKS;
 		j->digits = j->number = 0;
 		return HEAD_READ;
 	}

@@ -242,8 +242,10 @@ static __always_inline int read_message(struct sk_msg_md *msg, struct flow *f)
 			return SK_PASS;
 		}
 	}
-	if (!head) /* between chunks: nothing to hold */
+	if (!head) { /* between chunks: nothing to hold; what was not read yet comes again */
+		bpf_msg_apply_bytes(msg, j->position - (j->have - j->at));
 		return SK_PASS;
+	}
 	return msg->size >= LONGEST_HEAD ? deny(msg, f, TOO_LONG, 0) : hold(msg, j, msg->size + 1);
 }
 
@@ -260,7 +262,9 @@ int policy_message(struct sk_msg_md *msg)
 		return SK_PASS;
 	if (f->last)
 		return SK_DROP;
-	bpf_msg_cork_bytes(msg, 0); /* or what is left of a message that was held is held again */
+	/* What is left of a message keeps both from the part before it: it would be held again, or be cut and read twice. */
+	bpf_msg_cork_bytes(msg, 0);
+	bpf_msg_apply_bytes(msg, 0);
 	j = &f->request;
 	if (j->skip) {
 		__u32 bytes = j->skip > AT_ONCE ? AT_ONCE : j->skip;

@@ -8,7 +8,12 @@
  * most the beginning of an allowed one. Packets with urgent data, data with a SYN, and connections whose beginning was
  * not seen are refused. Framing is strict, because servers differ in what they make of the rest (grammar.py, judge.h).
  *
- * The client's side (messages.h) is there for the caller: a 403 instead of silence. Nothing depends on it.
+ * The client's side (messages.h) is there for the caller: a 403 instead of silence. Only one thing depends on it: between
+ * pods of one kernel, a packet can hold pages that the sender still has (vmsplice, splice and sendfile of a file that is
+ * written to, MSG_ZEROCOPY), and a sender that writes to them behind the judgement and before the server's read() changes
+ * what was judged. This hook is not told which pages are shared and cannot count them. sk_msg copies what is sent, so
+ * with the client's side on there is nothing to change; nor is there where packets cross a real wire. With the server's
+ * side alone, pods of one kernel that do this are not held back.
  *
  * This is a program of its own and not a part of http.bpf.c: that parser is made to understand what servers accept, this
  * one to refuse what two servers could understand differently, and who only watches is not to pay for it.
@@ -74,7 +79,7 @@ ALONE int read_packet(struct __sk_buff *skb, struct flow *f, int enforce)
 /* Is this direction in the middle of a head? */
 static __always_inline int in_head(const struct judge *j)
 {
-	return j->state != BETWEEN && !j->skip && !(j->flags & CHUNKED && j->digits);
+	return j->state != BETWEEN && !j->skip && !(j->flags & IN_CHUNKS);
 }
 
 static __always_inline int poison(struct flow *f, __u32 why, int enforce)

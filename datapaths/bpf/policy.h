@@ -79,7 +79,7 @@ struct row {
 	__u16 next[BYTES];
 };
 
-enum { COUNTED = 1, CHUNKED = 2, TRAILER = 4, OLD = 8, REFUSED = 16, READING_ANSWERS = 32, LINE_READ = 64 };
+enum { COUNTED = 1, CHUNKED = 2, TRAILER = 4, OLD = 8, REFUSED = 16, READING_ANSWERS = 32, LINE_READ = 64, IN_CHUNKS = 128 };
 
 /* One direction of a connection, as far as it was read. */
 struct judge {
