@@ -8,7 +8,9 @@ denied names `admin`, so that no byte of it can hide.
 from __future__ import annotations
 
 import base64
+import ctypes
 import json
+import mmap
 import os
 import socket
 import sys
@@ -26,6 +28,7 @@ RULES = (
     {"from": "client", "to": "server", "methods": ["POST"], "routes": ["/orders"]},
 )
 _WAIT_S, _PAUSE_S, _AT_ONCE = 0.25, 0.004, 12
+_HESITATION_S = 0.06  # before a server reads: an attacker has the time to change what was judged
 _MSG_ZEROCOPY, _MSG_FASTOPEN, _SO_ZEROCOPY = 0x4000000, 0x20000000, 60
 
 
@@ -176,6 +179,7 @@ def _senders() -> list[Attack]:
     made = [Attack(f"{kind}", (BAD,), sender=kind) for kind in kinds]
     made += [Attack(f"{kind}-cut", (BAD[:6], BAD[6:]), sender=kind) for kind in kinds]
     made += [Attack(f"{kind}-behind", (OK, BAD), 1, sender=kind, told=()) for kind in kinds]
+    made.append(Attack("pages", (request("GET /ok?plain HTTP/1.1"),), 1, sender="pages", told=()))
     made.append(Attack("fastopen", (BAD,), sender="fastopen", told=()))
     # Allowed with the urgent byte in its place, where sk_msg puts it; a server that reads it apart reads `/../`.
     urgent = (b"GET /static/.", b"x", b"./admin HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -239,6 +243,25 @@ def _by_cork(end: socket.socket, data: bytes) -> None:
     end.sendall(data)
 
 
+def _by_pages(end: socket.socket, data: bytes) -> None:
+    """Give the socket a page, and change what stands in it once it was judged and before it is read."""
+    page = mmap.mmap(-1, mmap.PAGESIZE)
+    _KEPT.append(page)
+    page[: len(data)] = data
+    start = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    read, write = os.pipe()
+    vector = (ctypes.c_size_t * 2)(start, len(data))
+    if ctypes.CDLL(None, use_errno=True).vmsplice(write, vector, 1, 0) != len(data):
+        raise OSError(ctypes.get_errno(), "vmsplice")
+    os.splice(read, end.fileno(), len(data))
+    time.sleep(_HESITATION_S / 3)
+    page[: len(data)] = data.replace(b"/ok?plain", b"/ok/admin")
+    os.close(read)
+    os.close(write)
+
+
+_KEPT: list[mmap.mmap] = []  # or the pages would be given back while they are under way
+
 SENDERS: dict[str, Callable[[socket.socket, bytes], object]] = {
     "plain": lambda end, data: end.sendall(data),
     "vector": lambda end, data: end.sendmsg([data[i : i + 3] for i in range(0, len(data), 3)]),
@@ -247,6 +270,7 @@ SENDERS: dict[str, Callable[[socket.socket, bytes], object]] = {
     "zerocopy": _by_zerocopy,
     "more": lambda end, data: end.send(data, socket.MSG_MORE),
     "cork": _by_cork,
+    "pages": _by_pages,
     "fastopen": lambda end, data: end.sendall(data),
     "oob": lambda end, data: end.send(data, socket.MSG_OOB if len(data) == 1 else 0),
 }
@@ -302,6 +326,7 @@ def client(address: str, port: int) -> None:
 def _record(end: socket.socket, port: int) -> None:
     answered, data = 0, b""
     with end:
+        time.sleep(_HESITATION_S)
         try:
             while more := end.recv(65536):
                 data += more

@@ -17,7 +17,7 @@ from bpf_mesh import ARM, CLIENT, PORT, SERVER, needs, pods, script, web_server
 from datapaths.bpf import grammar
 from datapaths.bpf.policy import REASONS, Policy
 from datapaths.ebpf import Ebpf, identities
-from lab.cluster import Line, Part, ProcessSpec
+from lab.cluster import Line, Part, Privilege, ProcessSpec
 from lab.cluster.local import LocalCluster
 from lab.record import Mistake, Need
 
@@ -78,6 +78,8 @@ def outcomes(cluster: LocalCluster) -> dict[str, Outcome]:
 def test_no_denied_request_reaches_the_server(outcomes: dict[str, Outcome], set_up: str, name: str) -> None:
     if set_up == "client" and name in {"oob", "fastopen"}:
         pytest.skip("the client's side does not claim it: the server's side is what holds")
+    if set_up == "server" and name == "pages":
+        pytest.skip("the server's side does not claim it: see policy.bpf.c on pages that the sender still has")
     read = outcomes[set_up].read[name]
     assert ATTACKS[name].secret not in read.lower()
     assert len(policy_attacks.requests(read)) <= ATTACKS[name].passing
@@ -95,6 +97,21 @@ def test_what_a_rule_allows_passes_however_it_is_cut(outcomes: dict[str, Outcome
 @pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.told and not attack.harmless])
 def test_the_caller_is_told_403_and_the_next_request_is_answered(outcomes: dict[str, Outcome], name: str) -> None:
     assert outcomes["both"].told[name] == ATTACKS[name].told
+
+
+@here
+@pytest.mark.parametrize("set_up", ["both", "client"])
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name.startswith("behind-")])
+def test_what_is_allowed_before_a_denied_request_passes(outcomes: dict[str, Outcome], set_up: str, name: str) -> None:
+    outcome, passing = outcomes[set_up], ATTACKS[name].passing
+    assert len(policy_attacks.requests(outcome.read[name])) == passing
+    assert outcome.told[name][:passing] == (200,) * passing
+
+
+@here
+def test_the_clients_side_sends_whole_heads_only(outcomes: dict[str, Outcome]) -> None:
+    totals = outcomes["both"].totals["server"]
+    assert totals["denied_unfinished"] == totals["denied_rule"] == totals["denied_malformed"] == 0
 
 
 @here
@@ -141,6 +158,40 @@ def test_allowed_requests_at_full_speed_all_pass_and_are_counted(
             assert each.totals()["allowed"] == 10_000
             assert each.denied() == 0
     finally:
+        for each in acting.values():
+            each.close()
+
+
+LOSS = """table ip bpf_loss {
+  chain input {
+    type filter hook input priority 0; policy accept;
+    iif "lo" accept
+    meta l4proto tcp numgen random mod 50 == 0 drop
+  }
+}
+"""
+
+
+def lossy(cluster: LocalCluster, *argv: str) -> None:
+    for pod in (CLIENT, SERVER):
+        rights = frozenset({Privilege.NET_ADMIN})
+        spec = ProcessSpec("nft", ("nft", *argv), Part.APP, {"loss.nft": LOSS}, user=0, privileges=rights)
+        assert cluster.run(pod, ARM, spec).wait(5) == 0
+
+
+@here
+@pytest.mark.skipif(not shutil.which("h2load"), reason="h2load is missing: apt-get install nghttp2-client")
+def test_lost_packets_cost_no_allowed_request(cluster: LocalCluster, nginx: str) -> None:
+    acting = policies(cluster, ("server", "client"))
+    lossy(cluster, "-f", "{dir}/loss.nft")
+    try:
+        argv = ("h2load", "--h1", "-n", "2000", "-c", "100", "-m", "8", f"{nginx}/ok")
+        process = cluster.run(CLIENT, ARM, ProcessSpec("h2load-loss", argv, Part.LOAD))
+        assert process.wait(40) == 0
+        assert "2000 succeeded" in process.read("stdout").decode()
+        assert [(each.totals()["allowed"], each.denied()) for each in acting.values()] == [(2000, 0)] * 2
+    finally:
+        lossy(cluster, "delete", "table", "ip", "bpf_loss")
         for each in acting.values():
             each.close()
 
