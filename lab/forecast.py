@@ -115,7 +115,7 @@ def swept(
 
 def _register_ray() -> None:
     try:
-        from ray.util.joblib import register_ray  # noqa: PLC0415 # type: ignore[import-not-found, unused-ignore]
+        from ray.util.joblib import register_ray  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
     except ImportError:
         raise Mistake("--backend ray needs the package ray; pip install ray, or use loky") from None
     register_ray()
@@ -163,12 +163,10 @@ def check(folder: Path, strict: bool = False) -> tuple[Problem, ...]:
     told: Mapping[str, Any] = codec.parse((folder / ASKED).read_bytes())
     graph = None if told["graph"] is None else codec.load(Graph, told["graph"])
     again = answer(codec.load(Forecast, told["asked"]), load(folder / CALIBRATION), graph, int(told["seed"]))
-    wrong = difference(codec.plain(again), codec.parse((folder / ANSWER).read_bytes()))
-    return (
-        (Problem(ANSWER, f"differs when answered again: {wrong}", "it does not follow from its calibration"),)
-        if wrong
-        else ()
-    )
+    other = difference(codec.plain(again), codec.parse((folder / ANSWER).read_bytes()))
+    if not other:
+        return ()
+    return (Problem(ANSWER, f"differs when answered again: {other}", "it does not follow from its calibration"),)
 
 
 def _sha(path: Path) -> str:

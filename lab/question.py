@@ -136,5 +136,5 @@ class Forecast:
 
     def __post_init__(self) -> None:
         for name in ("nodes", "pods_per_node", "services", "rate_per_s", "connections_per_callee"):
-            if not 0 < getattr(self, name) < 1e9:
+            if not 0 < getattr(self, name) < float("inf"):
                 raise Mistake(f"{name}={getattr(self, name)}; it must be a finite number above 0")

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from lab import claims, stats
-from lab.claims import footprint, order, words
+from lab.claims import footprint, growth, order, words
 from lab.record import Verdict, Word
-from lab.scenario import find_scenario
+from lab.scenario import find_question
 from lab.summary import Accounting, Capacity, Contrast, Estimate, Memory, Sockets, Summary
+from lab.summary.results import Coefficient
 
-MEASURED = ("C1", "C2", "C5", "C6", "C7")
+MEASURED = ("C1", "C2", "C5", "C6", "C7", "C8")
 
 
 def summary(
@@ -133,7 +134,7 @@ def test_every_claim_has_a_verdict_and_an_empty_run_decides_nothing() -> None:
 def test_every_scenario_of_the_ledger_exists() -> None:
     for claim in claims.CLAIMS:
         if claim.scenario:
-            assert claim.id in find_scenario(claim.scenario).claims
+            assert claim.id in find_question(claim.scenario).claims
 
 
 def test_c1_holds_where_every_case_is_three_times() -> None:
@@ -322,3 +323,29 @@ def test_a_ratio_that_the_statistics_do_not_believe_decides_nothing() -> None:
 def test_c6_needs_more_than_a_handful_of_rounds() -> None:
     few = [replace(c, rounds_ratio=c.rounds_ratio[:4]) for c in ordered(1.0, 2.0, 3.0, deployments=1)]
     assert judged("C6", summary(few)).word is Word.UNDECIDED
+
+
+def grown(per_cluster: float, low: float) -> Summary:
+    law, study = growth.LAW, growth.STUDY
+    values = {"base": (15e6, 14e6), "cluster": (per_cluster, low), "endpoint": (2e3, 1e3 if low > 0 else low)}
+    return replace(
+        summary(),
+        coefficients=tuple(
+            Coefficient(study, law, "envoy", "dirty_bytes", term, term, value, least, 2 * value, "bytes", 9, ())
+            for term, (value, least) in values.items()
+        ),
+    )
+
+
+def test_c8_holds_where_tables_weigh_and_scoping_saves() -> None:
+    found = judged("C8", grown(55e3, 50e3))
+    assert found.word is Word.HOLDS
+    assert "6.7 times" in found.because
+
+
+def test_c8_is_undecided_where_an_interval_holds_nothing() -> None:
+    assert judged("C8", grown(55e3, -1.0)).word is Word.UNDECIDED
+
+
+def test_c8_does_not_hold_where_tables_weigh_nothing() -> None:
+    assert judged("C8", grown(-55e3, -60e3)).word is Word.DOES_NOT_HOLD

@@ -8,6 +8,7 @@ from lab.question import Forecast
 from lab.record import Mistake
 from lab.sim import coefficients, crossover, failures, latency, memory, push, uncertainty
 from lab.sim.calibration import Calibration
+from lab.sim.failures import Trouble
 from lab.sim.fleet import MOST_NODES, MOST_PODS, Fleet, Visibility
 from lab.sim.graph import Graph
 from lab.sim.memory import ARMS, Estimate, Habits
@@ -69,8 +70,8 @@ class Answer:
     latencies: tuple[latency.Latency, ...]
     published: tuple[Published, ...]
     pushes: tuple[push.Push, ...]
-    failures: tuple[failures.Trouble, ...]
-    neighbours: tuple[failures.Trouble, ...]
+    failures: tuple[Trouble, ...]
+    neighbours: tuple[Trouble, ...]
     swings: dict[str, tuple[uncertainty.Swing, ...]]
     indices: dict[str, tuple[uncertainty.Index, ...]]
     maps: tuple[crossover.Map, ...]

@@ -82,7 +82,7 @@ def _map(
     found = [[cost(a, b) for a in x[1]] for b in y[1]]
     return Map(
         name, unit, x[0], tuple(x[1]), y[0], tuple(y[1]),
-        tuple(tuple(min(one, key=lambda arm, one=one: one[arm]) for one in row) for row in found),
+        tuple(tuple(min(one, key=one.__getitem__) for one in row) for row in found),
         tuple(tuple(one["sidecar"] / one["pernode"] if one["pernode"] else 0.0 for one in row) for row in found),
     )  # fmt: skip
 
