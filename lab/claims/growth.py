@@ -24,7 +24,7 @@ def tables_grow(summary: Summary) -> Verdict:
     base, full, scoped = (_proxy(found, share) for share in (0.0, 1.0, SCOPED))
     grown, helped = full / base, full / scoped
     because = (
-        f"with {CLUSTERS:,} services and {ENDPOINTS:,} endpoints a proxy holds {grown:.1f} times what one without holds "
+        f"with {CLUSTERS:,} services and {ENDPOINTS:,} endpoints a proxy has {grown:.1f} times what one with none has "
         f"({words.size(round(full))} against {words.size(round(base))})"
     )
     tables = f"tables of {SCOPED:.0%} of the services make it {helped:.1f} times smaller than full ones"
