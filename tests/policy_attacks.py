@@ -27,7 +27,7 @@ RULES = (
     {"from": "client", "to": "server", "methods": ["GET"], "routes": ["/", "/ok", "/users/{id}", "/static/**"]},
     {"from": "client", "to": "server", "methods": ["POST"], "routes": ["/orders"]},
 )
-_WAIT_S, _PAUSE_S, _AT_ONCE = 0.25, 0.004, 12
+_WAIT_S, _PAUSE_S, _AT_ONCE = 0.25, 0.004, 24
 _HESITATION_S = 0.06  # before a server reads: an attacker has the time to change what was judged
 _MSG_ZEROCOPY, _MSG_FASTOPEN, _SO_ZEROCOPY = 0x4000000, 0x20000000, 60
 
