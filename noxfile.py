@@ -53,7 +53,7 @@ BENCHES = {  # what is measured: the module that measures it
     "load": ("-m", "lab.load.bench"),  # the engine beside h2load and wrk
     "sim": ("-m", "lab.sim.bench"),  # the simulator beside SimPy and Ciw
     "tracing": ("-m", "datapaths.bpf.tracing_bench"),  # BPF time a request with and without spans
-    "policy": ("-m", "datapaths.bpf.policy_bench"),  # BPF time a request with and without policy
+    "features": ("-m", "lab", "run", "ebpf_features"),  # BPF time a request by feature; a run with a report
     "fastpath": ("-m", "datapaths.bpf.fastpath_bench"),  # throughput between pods of one node
     "connect": ("tests/bench_bpf_connect.py",),  # connect() to a service: balanced, DNAT, none
 }
