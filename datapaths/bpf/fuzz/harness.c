@@ -8,6 +8,7 @@
  * With libFuzzer (and -DFUZZER) inputs are made up; otherwise main reads the files that it is given.
  */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "answers.h"
@@ -117,6 +118,11 @@ static struct seen current;
 static int to_head, in_message, in_head;
 static int spaced; /* two spaces stand side by side somewhere */
 static int tabbed; /* "chunked" and a tab: to llhttp not chunked, though RFC 9110, 5.6.3 lets a tab stand there */
+static int longest, widest; /* run of digits, of spaces and tabs */
+static int padded; /* a space or tab stands behind a digit */
+static int odd_coding; /* our parser has marked a message ODD_BODY */
+static int preface; /* the first line of HTTP/2's preface is somewhere */
+static int loose; /* a first line ends with LF alone */
 static int bare; /* a CR without LF is somewhere */
 static __u32 other_version; /* the first message, counted from 1, that is not HTTP/1.x; 0: none */
 
@@ -224,19 +230,23 @@ static int because(const char *start)
 static int excused_us(enum llhttp_errno error)
 {
 	switch (error) {
+	case HPE_OK: /* PRI is a method like others here, while llhttp waits for more; its HTTP/2.0 is refused */
+		return preface || loose;
 	case HPE_INVALID_HEADER_TOKEN: /* bytes in fields that do not say where the message ends */
-	case HPE_PAUSED_H2_UPGRADE: /* PRI is a method like others here; its HTTP/2.0 is refused */
+	case HPE_PAUSED_H2_UPGRADE:
 	case HPE_INVALID_METHOD: /* every word of capitals is a method */
 	case HPE_INVALID_URL: /* bytes above 0x20 that are not of a URI: counted as odd */
 		return 1;
 	case HPE_INVALID_VERSION: /* RFC 9110, 2.5: a higher minor version is read as the highest that is known */
 		return 1;
+	case HPE_INVALID_CHUNK_SIZE: /* some servers pad sizes with spaces; a size that is no number is refused */
+		return padded && because("Invalid character in chunk size");
 	case HPE_LF_EXPECTED: /* RFC 9112, 2.2: CR without LF in the value of a field may be taken for a space */
 		return because("Missing expected LF after header value");
 	case HPE_STRICT:
 		if (because("Invalid character in chunk extensions") || because("Expected LF after chunk size"))
 			return 1; /* RFC 9112, 7.1.1: extensions are not read, and up to a size CR without LF is refused */
-		if (because("Expected LF after headers") && llhttp.flags & F_TRAILING)
+		if (because("Expected LF after headers") && (loose || llhttp.flags & F_TRAILING))
 			return 1; /* trailers are not read */
 		/* RFC 9112, 2.2: a line may end with LF alone; of llhttp only later lines may. And a CR
 		 * without LF may be a space in a field or a reason phrase; in a request's first line we refuse it. */
@@ -268,10 +278,20 @@ static void disagree(const char *what, enum llhttp_errno error, int event)
 /* We gave up, and llhttp saw more. */
 static int excused_them(int event)
 {
+	const struct half *h = is_request ? &stream.request : &stream.response;
+
 	if (event != BAD)
 		return 0;
 	if (because("Request has invalid `Transfer-Encoding`") && theirs.count == ours.count + 1)
 		return 1; /* llhttp tells of the head before it refuses it */
+	if (h->phase == FIELDS && h->chunked) /* RFC 9112, 6.1 and 6.3: chunked is not the last coding, or there twice */
+		return 1;
+	if (longest >= DIGITS || widest >= SPACES) /* of a number: so many digits, be they zeros, or so many spaces */
+		return 1;
+	if (odd_coding) /* several codings: llhttp does not find chunked behind a word that starts like it */
+		return 1;
+	if (loose) /* RFC 9112, 2.2: LF alone ends a line, and so two of them the head; llhttp goes on with fields */
+		return 1;
 	if (bare) /* RFC 9112, 2.2: CR without LF before a message; llhttp passes over it */
 		return 1;
 	if (is_request && spaced) /* RFC 9112, 3: one space stands between method, target and version */
@@ -308,7 +328,19 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 	data += 2;
 	size -= 2;
 	spaced = memmem(data, size, "  ", 2) != 0;
-	bare = tabbed = 0;
+	bare = tabbed = loose = padded = odd_coding = 0;
+	longest = widest = 0;
+	for (size_t i = 0, run = 0, blank = 0; i < size; i++) {
+		blank = data[i] == ' ' || data[i] == '\t' ? blank + 1 : 0;
+		widest = (int)blank > widest ? (int)blank : widest;
+		run = isxdigit(data[i]) ? run + 1 : 0;
+		longest = (int)run > longest ? (int)run : longest;
+	}
+	for (size_t i = 0; i + 2 <= size; i++)
+		padded |= isxdigit(data[i]) && (data[i + 1] == ' ' || data[i + 1] == '\t');
+	preface = memmem(data, size, "PRI * ", 6) != 0;
+	for (size_t i = 0; i + 9 <= size; i++)
+		loose |= !memcmp(data + i, "HTTP/1.", 7) && data[i + 8] == '\n';
 	for (size_t i = 0; i + 8 <= size; i++)
 		tabbed |= !strncasecmp((const char *)data + i, "chunked\t", 8);
 	for (size_t i = 0; i < size; i++)
@@ -330,6 +362,7 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 		stream.pushed = stream.popped + (is_request ? 0 : DEPTH - 1);
 		if (event == USED_UP && h->phase != TUNNEL)
 			event = read_segment(h, data, cut);
+		odd_coding |= h->odd & ODD_BODY;
 		if (error == HPE_OK)
 			error = feed_llhttp(data, cut);
 	}
