@@ -123,6 +123,7 @@ static int padded; /* a space or tab stands behind a digit */
 static int odd_coding; /* our parser has marked a message ODD_BODY */
 static int preface; /* the first line of HTTP/2's preface is somewhere */
 static int loose; /* a first line ends with LF alone */
+static int alone; /* an LF without CR is somewhere */
 static int bare; /* a CR without LF is somewhere */
 static __u32 other_version; /* the first message, counted from 1, that is not HTTP/1.x; 0: none */
 
@@ -231,7 +232,7 @@ static int excused_us(enum llhttp_errno error)
 {
 	switch (error) {
 	case HPE_OK: /* PRI is a method like others here, while llhttp waits for more; its HTTP/2.0 is refused */
-		return preface || loose;
+		return preface || loose || alone; /* and LF alone: llhttp waits for one more behind it */
 	case HPE_INVALID_HEADER_TOKEN: /* bytes in fields that do not say where the message ends */
 	case HPE_PAUSED_H2_UPGRADE:
 	case HPE_INVALID_METHOD: /* every word of capitals is a method */
@@ -329,6 +330,9 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 	size -= 2;
 	spaced = memmem(data, size, "  ", 2) != 0;
 	bare = tabbed = loose = padded = odd_coding = 0;
+	alone = 0;
+	for (size_t i = 0; i < size; i++)
+		alone |= data[i] == '\n' && (!i || data[i - 1] != '\r');
 	longest = widest = 0;
 	for (size_t i = 0, run = 0, blank = 0; i < size; i++) {
 		blank = data[i] == ' ' || data[i] == '\t' ? blank + 1 : 0;
