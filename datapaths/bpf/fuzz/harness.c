@@ -342,7 +342,7 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 	}
 	for (size_t i = 0; i + 2 <= size; i++)
 		padded |= isxdigit(data[i]) && (data[i + 1] == ' ' || data[i + 1] == '\t');
-	preface = memmem(data, size, "PRI * ", 6) != 0;
+	preface = memmem(data, size, "PRI ", 4) != 0;
 	for (size_t i = 0; i + 9 <= size; i++)
 		loose |= !memcmp(data + i, "HTTP/1.", 7) && data[i + 8] == '\n';
 	for (size_t i = 0; i + 8 <= size; i++)
