@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -92,7 +91,11 @@ def test_a_charge_leaves_what_others_do_not_hold() -> None:
 
 
 def test_a_process_without_bpf_holds_none() -> None:
-    assert held([os.getpid()]) == Held((), ())
+    with subprocess.Popen(["sleep", "60"]) as other:
+        try:
+            assert held([other.pid]) == Held((), ())
+        finally:
+            other.kill()
 
 
 def test_a_holder_that_is_gone_is_an_error_not_a_zero() -> None:

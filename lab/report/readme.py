@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
 
 from lab import claims
 from lab.compile import ROOT
-from lab.record import Mistake
-from lab.report import glance, text
+from lab.record import Mistake, Word
+from lab.report import glance, studies, text
 from lab.report.figures import headline
 from lab.report.table import Table
 from lab.store import Store, runs_in
+from lab.summary import Summary
 
 PAGE, FIGURE = ROOT / "README.md", ROOT / "docs" / "headline.svg"
 BEGIN, END = "<!-- measured: ", "<!-- end of measured -->"
@@ -52,6 +54,41 @@ def others(named: Path) -> str:
     return f"Longer looks at fewer arms, where one run may not settle it:\n\n{table.markdown()}" if rows else ""
 
 
+def priced(named: Path) -> str:
+    """Processor time of BPF programs per request, of every published run that weighed several eBPF arms."""
+    rows = tuple(
+        (f"`{folder.name}`", cost.load, cost.arm, f"{bpf.value * 1e6:.2f} [{bpf.low * 1e6:.2f}, {bpf.high * 1e6:.2f}]")
+        for folder, summary in _beside(named)
+        if len({c.arm for c in summary.costs if "bpf" in c.per_request_s}) > 1
+        for cost in summary.costs
+        if (bpf := cost.per_request_s.get("bpf")) and bpf.value > 0
+    )
+    table = Table("priced", ("run", "load", "arm", "BPF µs per request"), rows, 3)
+    return (
+        f"What the features of the eBPF datapath cost, by the kernel's own count:\n\n{table.markdown()}" if rows else ""
+    )
+
+
+def further(named: Path) -> str:
+    """Verdicts that only other published runs have, and how well what was foretold came true."""
+    main = {v.claim for v in claims.judge(Store.open(named).summary()) if v.word is not Word.NOT_MEASURABLE}
+    lines = [
+        f"- {v.claim} {v.word} (`{folder.name}`): {v.because}"
+        for folder, summary in _beside(named)
+        for v in claims.judge(summary)
+        if v.word is not Word.NOT_MEASURABLE and v.claim not in main
+    ]
+    lines += [f"- The simulator (`{f.name}`): {studies.score(s)}." for f, s in _beside(named) if s.foretold]
+    return "\n".join(["Further runs, of memory and of predictions:", "", *lines]) if lines else ""
+
+
+def _beside(named: Path) -> Iterator[tuple[Path, Summary]]:
+    """The other published runs."""
+    for folder in runs_in(named.parent):
+        if folder != named:
+            yield folder, Store.open(folder).summary()
+
+
 def rebuilt(page: str) -> tuple[str, str]:
     """The README's text with its section made anew from the run it names, and the figure's SVG."""
     head, mark, rest = page.partition(BEGIN)
@@ -60,9 +97,9 @@ def rebuilt(page: str) -> tuple[str, str]:
     if not (mark and closed and end):
         raise Mistake(f"README.md has no section between `{BEGIN}results/RUN -->` and `{END}`; put both marks back")
     store = Store.open(ROOT / name)
-    return f"{head}{mark}{name}{closed}\n{section(store)}\n\n{others(ROOT / name)}\n{end}{tail}", headline(
-        store.summary()
-    )
+    more = (part for make in (others, priced, further) if (part := make(ROOT / name)))
+    made = "\n\n".join((section(store), *more))
+    return f"{head}{mark}{name}{closed}\n{made}\n{end}{tail}", headline(store.summary())
 
 
 def main() -> None:
