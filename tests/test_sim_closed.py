@@ -45,12 +45,12 @@ def chain(load: float, parallel: bool = False, per_node: bool = False) -> Networ
     inner: Path = (
         (Fork((call("a", "b", 20), call("a", "c", 40))),)
         if parallel
-        else call("a", "b", 20, (Maybe(0.5, call("b", "c", 40)),))
+        else call("a", "b", 20, (Maybe(0.2, call("b", "c", 40)),))
     )
     enter: Path = (Pick("a", 0, 20), Visit("app", "a", Gamma(2.0, 1e-3)), *inner)
-    visits = 4 if parallel else 3  # of sidecars of the busiest service, by request
+    visits = 4 if parallel else 2.4  # of sidecars of the busiest service, by request
     places = np.arange(PODS, dtype=np.int32) % 20 if per_node else None  # a proxy for three pods, one of each service
-    visits = visits if not per_node else 8 if parallel else 6
+    visits = visits if not per_node else 8 if parallel else 4.8
     rate = load * 20 / (visits * PROXY.mean)
     stations = (Stations("sidecar", 20 if per_node else PODS, places=places), Stations("app", PODS, 64))
     return Network(stations, (Requests("r", rate, enter),))
@@ -82,13 +82,20 @@ def test_quantiles_of_a_memoryless_queue_are_those_of_its_exponential_sojourn() 
         assert found.quantile(share) == pytest.approx(-np.log1p(-share) / 0.3, rel=5e-3)
 
 
+def test_branches_that_begin_at_one_station_queue_behind_each_other() -> None:
+    branch: Path = (Visit("q", "a", Fixed(1.0)),)
+    network = Network((Stations("q", 1),), (Requests("r", 0.001, (Pick("a", 0, 1), Fork((branch, branch, branch)))),))
+    assert sojourns(network)["r"].mean == pytest.approx(3.0, rel=0.005)
+    assert simulate(network, 1e6, 1).of("r").mean == pytest.approx(3.0, rel=0.005)
+
+
 def test_feedback_and_chance_have_their_means() -> None:
     path: Path = (Again(0.25, (Pause(Fixed(3.0)),)), Maybe(0.5, (Pause(Fixed(2.0)),)))
     assert sojourns(Network((), (Requests("r", 1.0, path),)))["r"].mean == pytest.approx(5.0, rel=1e-6)
 
 
 @pytest.mark.parametrize(("time_", "servers"), [(Fixed(1.0), 2), (Fixed(1.0), 8), (Gamma(0.25, 1.0), 4)])
-def test_waits_of_several_workers_are_within_a_tenth_where_service_is_not_exponential(
+def test_waits_of_several_workers_are_within_15_percent_where_service_is_not_exponential(
     time_: Times, servers: int
 ) -> None:
     network = queue(0.7 * servers, time_, servers)

@@ -51,8 +51,8 @@ def test_the_same_seed_gives_the_same_bytes_on_any_number_of_cores() -> None:
 
 
 def test_every_request_comes_back_even_when_the_clock_has_run_out() -> None:
-    path: Path = (Pick("a", 0, 1), Visit("q", "a", Fixed(5.0)))
-    network = Network((Stations("q", 1),), (Requests("r", 10.0, path, Arrivals.UNIFORM),))
+    path: Path = (Pick("a", 0, 1), Visit("q", "a", Fixed(5.0)), Pick("b", 1, 1), Visit("q", "b", Fixed(0.0)))
+    network = Network((Stations("q", 2),), (Requests("r", 10.0, path, Arrivals.UNIFORM),))
     seen = simulate(network, 10, 1, overload=True).of("r")
     assert seen.count == 100
     assert seen.longest == pytest.approx(100 * 5 - 9.9, abs=0.1)
@@ -82,6 +82,18 @@ def test_members_go_to_their_own_stations_and_nowhere_else() -> None:
     assert seen.at("node").visits[[0, 2]].tolist() == [0, 0]
     assert seen.at("node").visits[1] == seen.of("r").count == seen.at("pod").visits[10:20].sum()
     assert seen.at("pod").visits[10:20].min() > 0
+
+
+def test_what_is_served_when_a_station_goes_down_stops_or_is_finished_or_fails() -> None:
+    seen = {}
+    for kind in Outage:  # it arrives in the first second and is served when the station goes down
+        down = Down("q", 0, 1, 1.5, 2.5, kind)
+        path: Path = (Pick("a", 0, 1), Visit("q", "a", Fixed(3.0)))
+        network = Network((Stations("q", 1),), (Requests("r", 1.0, path, Arrivals.UNIFORM),), (down,))
+        seen[kind] = simulate(network, 1, 1, overload=True).of("r")
+    assert seen[Outage.WAIT].mean == pytest.approx(4.0)
+    assert seen[Outage.DRAIN].mean == seen[Outage.SLOW].mean == pytest.approx(3.0)
+    assert (seen[Outage.FAIL].count, seen[Outage.FAIL].failed) == (0, 1)
 
 
 def outage(kind: Outage, factor: float = 1.0, servers: int = 1) -> Outcome:

@@ -1,9 +1,10 @@
-"""The closed-form engine: sojourn distributions of a network's requests by Fourier transform, in milliseconds of work.
+"""The closed-form engine: sojourn distributions of a network's requests by Fourier transform.
 
 A station with Poisson arrivals at rate λ and service times S has, at load ρ, the waiting time of Pollaczek and
 Khinchine: a geometric sum of residual service times, φ_W = (1 - ρ) / (1 - ρ φ_R). With c workers: none with probability
 1 - C (Erlang's C), else the same sum with R/c in place of R (Nozaki and Ross, J. Appl. Prob. 15, 1978). Exact for c = 1
-and for exponential service; `tests/test_sim_closed.py` holds what it misses elsewhere. Steps of a path are convolved:
+and for exponential service; elsewhere a wait is missed by about a tenth (c = 2), a fifth (c = 8, ρ >= 0.5), more where
+waits are rare: up to 2.4 % of the sojourn at one station for cv² between 0 and 4. Steps of a path are convolved:
 visits count as independent; of a fork, the maximum of its branches taken as independent, where a branch first waits
 for its elder siblings at the station that all of them begin at (they arrive there at one instant).
 """
