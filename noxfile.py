@@ -55,6 +55,7 @@ BENCHES = {  # what is measured: the module that measures it
     "tracing": ("-m", "datapaths.bpf.tracing_bench"),  # BPF time a request with and without spans
     "features": ("-m", "lab", "run", "ebpf_features"),  # BPF time a request by feature; a run with a report
     "fastpath": ("-m", "datapaths.bpf.fastpath_bench"),  # throughput between pods of one node
+    "counts": ("tests/bpf_disorder.py",),  # a million requests over a network that loses and reorders packets
     "connect": ("tests/bench_bpf_connect.py",),  # connect() to a service: balanced, DNAT, none
 }
 
