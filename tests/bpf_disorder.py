@@ -1,7 +1,7 @@
 """A bad network between two pods, and whether the kernel's counts survive it.
 
 `PYTHONPATH=. python tests/bpf_disorder.py [--requests 1000000]` asks so many requests as fast as it can through links
-that drop and reorder packets, and prints what was sent and what each side counted as JSON. It needs root, nginx, h2load.
+that drop and reorder packets, and prints what was sent and what each side counted as JSON. Needs root, nginx, h2load.
 """
 
 from __future__ import annotations
