@@ -31,7 +31,7 @@ def calibration() -> Calibration:
     quantities = {
         "crowd_pss.shared": Quantity(45e6, "bytes", (), "run"),
         "crowd_pss.proxy": Quantity(10e6, "bytes", (9e6, 10e6, 11e6), "run"),
-        "crowd_private.proxy": Quantity(10e6, "bytes", (), "run"),
+        "crowd_dirty.proxy": Quantity(10e6, "bytes", (), "run"),
         "envoy_static_dirty.base": Quantity(10e6, "bytes", (), "run"),
         "envoy_static_dirty.worker_cluster": Quantity(2e3, "bytes", (1e3, 3e3), "run"),
         "envoy_static_pss.base": Quantity(50e6, "bytes", (), "run"),
@@ -43,7 +43,7 @@ def calibration() -> Calibration:
         tables |= table
     laws = {
         "crowd_pss": {"shared": "1", "proxy": "proxies"},
-        "crowd_private": {"proxy": "proxies"},
+        "crowd_dirty": {"proxy": "proxies"},
         "envoy_static_dirty": {"base": "1", "worker_cluster": "workers*clusters"},
         "envoy_static_pss": {"base": "1"},
     }

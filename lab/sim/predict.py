@@ -52,7 +52,7 @@ def _table(case: Case, calibration: Calibration) -> Iterator[Prediction]:
 
 
 def _crowd(case: Case, calibration: Calibration) -> Iterator[Prediction]:
-    for metric in ("private_bytes", "pss_bytes"):
+    for metric in ("dirty_bytes", "pss_bytes"):
         yield _by_law(case, metric, f"crowd_{metric.removesuffix('_bytes')}", calibration)
 
 
