@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lab import forecast
 from lab.check import check
 from lab.compile import ROOT
 from lab.report import readme
@@ -12,6 +13,12 @@ def test_the_readme_is_what_its_run_says() -> None:
     page, figure = readme.rebuilt(readme.PAGE.read_text())
     assert page == readme.PAGE.read_text(), "rebuild it with: nox -s readme"
     assert figure == readme.FIGURE.read_text(), "rebuild it with: nox -s readme"
+
+
+def test_published_forecasts_are_what_was_written() -> None:
+    found = [file.parent for file in (ROOT / "results" / readme.FORECASTS).glob("*/forecast.json")]
+    assert found
+    assert {folder.name: forecast.check(folder) for folder in found} == {folder.name: () for folder in found}
 
 
 def test_published_runs_stand_a_strict_check() -> None:

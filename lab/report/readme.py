@@ -9,16 +9,18 @@ from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
 
-from lab import claims
+from lab import claims, codec
 from lab.compile import ROOT
 from lab.record import Mistake, Word
-from lab.report import glance, studies, text
+from lab.report import forecast, glance, studies, text
 from lab.report.figures import headline
 from lab.report.table import Table
+from lab.sim.answer import Answer
 from lab.store import Store, runs_in
 from lab.summary import Summary
 
 PAGE, FIGURE = ROOT / "README.md", ROOT / "docs" / "headline.svg"
+FORECASTS = "forecasts"  # a folder beside the runs: a forecast is no run
 BEGIN, END = "<!-- measured: ", "<!-- end of measured -->"
 
 
@@ -82,6 +84,15 @@ def further(named: Path) -> str:
     return "\n".join(["Further runs, of memory and of predictions:", "", *lines]) if lines else ""
 
 
+def foreseen(named: Path) -> str:
+    """The published forecasts: what a cluster that was not measured would hold, from measured coefficients."""
+    parts = []
+    for file in sorted((named.parent / FORECASTS).glob("*/answer.json")):
+        title, table = forecast.tables(codec.load(Answer, codec.parse(file.read_bytes())))[0]
+        parts.append(f"Simulated, not measured (`{FORECASTS}/{file.parent.name}`): {title}\n\n{table.markdown()}")
+    return "\n\n".join(parts)
+
+
 def _beside(named: Path) -> Iterator[tuple[Path, Summary]]:
     """The other published runs."""
     for folder in runs_in(named.parent):
@@ -97,7 +108,7 @@ def rebuilt(page: str) -> tuple[str, str]:
     if not (mark and closed and end):
         raise Mistake(f"README.md has no section between `{BEGIN}results/RUN -->` and `{END}`; put both marks back")
     store = Store.open(ROOT / name)
-    more = (part for make in (others, priced, further) if (part := make(ROOT / name)))
+    more = (part for make in (others, priced, further, foreseen) if (part := make(ROOT / name)))
     made = "\n\n".join((section(store), *more))
     return f"{head}{mark}{name}{closed}\n{made}\n{end}{tail}", headline(store.summary())
 
