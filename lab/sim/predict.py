@@ -5,8 +5,9 @@ a case of many pairs, or of a chain, has the response times that one pair had at
 
     R · S(r) / cores  =  r* · S(r*) / 2
 
-with R requests/s in all, S(r) the processor time of a request where each proxy sees r of them a second, and `cores` the
-number of nodes that the case is on (each has one core). A chain is the sum of independent stages:
+with R requests/s in all, S(r) the processor time of a request where each sidecar sees r of them a second (what is shared
+sees all of them: elsewhere r = R), and `cores` the number of nodes that the case is on (each has one core). A chain is the
+sum of independent stages:
 
     T = T(r*) + Σ [what one more service took without a mesh + what the datapath added to one],
 
@@ -109,7 +110,7 @@ class _Bench:
         """What the case's metrics would be."""
         pairs, hops, rate = case.number("pairs") or 1, case.number("hops") or 1, float(case.number("rate"))
         cores = 1 if case.parameters.get("place") == "same_node" else 2
-        cpu_s = self.cpu_s(rate, hops)
+        cpu_s = self.cpu_s(rate, hops, pairs)
         alike = self.alike(pairs * rate * cpu_s / cores)
         times = self.times(alike) if hops == 1 else self.chain(hops, rate, alike)
         found = {"cpu_total_s": cpu_s, "response_q50_s": float(np.quantile(times, 0.5))}
@@ -131,19 +132,19 @@ class _Bench:
         at = [math.log(r) for r, _ in self.rates]
         return np.exp([np.interp(math.log(rate), at, column) for column in rows.T])
 
-    def cpu_s(self, rate: float, hops: int) -> float:
-        """Processor time of a request that passes `hops` services: the generator works once."""
-        once, more = self.number("cpu_total_s", rate), self.number("cpu_total_s", rate * hops)
-        return (
-            once if hops == 1 else once + (hops - 1) * (more - self.number("cpu_load_s", rate * hops) + self.relay_s())
-        )
+    def cpu_s(self, rate: float, hops: int, pairs: int = 1) -> float:
+        """Processor time of a request: of a sidecar's by what each proxy sees, of others by what all pairs send.
 
-    def relay_s(self) -> float:
-        """Processor time of a service that asks the next one, beyond one that answers itself; without a mesh."""
+        Each further service of a chain costs what it costs without a mesh, and what the datapath adds to one.
+        """
+        seen = rate if self.subject == "sidecar" else rate * pairs
+        own = self.number("cpu_total_s", seen)
+        if hops == 1:
+            return own
         first, second = self._chains()
-        return (
-            self._of(f"{second}.cpu_total_s") - 2 * self._of(f"{first}.cpu_total_s") + self._of(f"{first}.cpu_load_s")
-        )
+        further = self._of(f"{second}.cpu_total_s") - self._of(f"{first}.cpu_total_s")
+        added = own - _Bench(self.calibration, BASE, self.repeat).number("cpu_total_s", seen)
+        return own + (hops - 1) * max(further + added, 0.0)
 
     def alike(self, busy: float) -> float:
         """The rate at which one pair keeps two cores as busy as `busy` seconds a second keep one each."""
