@@ -5,9 +5,9 @@ a case of many pairs, or of a chain, has the response times that one pair had at
 
     R · S(r) / cores  =  r* · S(r*) / 2
 
-with R requests/s in all, S(r) the processor time of a request where each sidecar sees r of them a second (what is shared
-sees all of them: elsewhere r = R), and `cores` the number of nodes that the case is on (each has one core). A chain is the
-sum of independent stages:
+with R requests/s in all, S(r) the processor time of a request where each sidecar sees r of them a second (what is
+shared sees all of them: elsewhere r = R), and `cores` the number of nodes that the case is on (each has one core). A
+chain is the sum of independent stages:
 
     T = T(r*) + Σ [what one more service took without a mesh + what the datapath added to one],
 
