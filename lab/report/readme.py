@@ -21,6 +21,7 @@ from lab.summary import Summary
 
 PAGE, FIGURE = ROOT / "README.md", ROOT / "docs" / "headline.svg"
 FORECASTS = "forecasts"  # a folder beside the runs: a forecast is no run
+OPEN = (Word.NOT_MEASURABLE, Word.UNDECIDED)
 BEGIN, END = "<!-- measured: ", "<!-- end of measured -->"
 
 
@@ -73,12 +74,12 @@ def priced(named: Path) -> str:
 
 def further(named: Path) -> str:
     """Verdicts that only other published runs have, and how well what was foretold came true."""
-    main = {v.claim for v in claims.judge(Store.open(named).summary()) if v.word is not Word.NOT_MEASURABLE}
+    main = {v.claim for v in claims.judge(Store.open(named).summary()) if v.word not in OPEN}
     lines = [
         f"- {v.claim} {v.word} (`{folder.name}`): {v.because}"
         for folder, summary in _beside(named)
         for v in claims.judge(summary)
-        if v.word is not Word.NOT_MEASURABLE and v.claim not in main
+        if v.word not in OPEN and v.claim not in main
     ]
     lines += [f"- The simulator (`{f.name}`): {studies.score(s)}." for f, s in _beside(named) if s.foretold]
     return "\n".join(["Further runs, of memory and of predictions:", "", *lines]) if lines else ""
