@@ -3,7 +3,7 @@
     results/<run>/forecast.json      what was asked (the graph and the seed included), the calibration's hash
                   calibration.json   a copy of what it was answered from
                   answer.json        every number, with origin "simulated"
-                  report/index.html
+                  report/index.html  with the outcome of the shipped calibration's holdout
                   manifest.json      every file with its hash
 
 A forecast has no trials, no raw requests and no gates, so it is no `Run`: a folder of its own kind says so from the
@@ -27,11 +27,13 @@ from lab.check import Problem, difference
 from lab.question import Forecast
 from lab.record import Mistake
 from lab.report import forecast as page
+from lab.sim import validation
 from lab.sim.answer import Answer, answer, make, memories, visibility
 from lab.sim.calibration import SHIPPED, Calibration, load
 from lab.sim.coefficients import adopt
 from lab.sim.graph import Graph
 from lab.sim.memory import Habits
+from lab.sim.validation import Outcome
 
 SCHEMA = 1
 ASKED, CALIBRATION, ANSWER, REPORT, MANIFEST = (
@@ -69,15 +71,22 @@ def run(
     points = swept(asked, known, graph, seed, sweep, backend) if sweep else ()
     told = {"schema": SCHEMA, "run": out.name, "asked": codec.plain(asked), "seed": seed,
             "graph": codec.plain(graph), "sweep": codec.plain(points)}  # fmt: skip
-    raw = calibration.read_bytes()
+    raw, outcome = calibration.read_bytes(), _outcome(calibration, known)
     told["calibration_sha256"] = codec.sha256(raw)
     _write(out, {
         ASKED: codec.text(told),
         CALIBRATION: raw,
         ANSWER: codec.text(codec.plain(found)),
-        REPORT: page.render(found, out.name, points).encode(),
+        REPORT: page.render(found, out.name, points, outcome).encode(),
     })  # fmt: skip
     return found
+
+
+def _outcome(calibration: Path, known: Calibration) -> Outcome | None:
+    """How predictions from the shipped calibration came true; nothing is known of another machine's class."""
+    if calibration != SHIPPED and known.machine != load(SHIPPED).machine:
+        return None
+    return validation.load() if validation.SHIPPED.is_file() else None
 
 
 def _write(out: Path, files: Mapping[str, bytes]) -> None:

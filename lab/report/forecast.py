@@ -9,11 +9,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lab.claims import footprint
-from lab.report import looks, units
+from lab.report import looks, studies, units
 from lab.report.figures import fleet
 from lab.report.table import Table
 from lab.sim.answer import Answer
 from lab.sim.memory import Estimate
+from lab.sim.validation import Outcome
 
 SIMULATED, PUBLISHED, ARITHMETIC = "simulated", "published by others", "arithmetic"
 
@@ -29,15 +30,19 @@ class Point(Protocol):
     def memory_bytes(self) -> dict[str, tuple[float, float, float]]: ...
 
 
-def render(answer: Answer, name: str, points: Sequence[Point] = ()) -> str:
-    """The page as HTML text."""
+def render(answer: Answer, name: str, points: Sequence[Point] = (), holdout: Outcome | None = None) -> str:
+    """The page as HTML text; `holdout` is how predictions from the same kind of calibration came true."""
     environment = Environment(
         loader=PackageLoader("lab.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("forecast.html.j2").render(
         answer=answer,
         name=name,
-        tables=tables(answer, points),
+        tables=[
+            (f"The post's claims beside the forecast ({SIMULATED})", _claims(answer)),
+            *tables(answer, points),
+            *_held(holdout),
+        ],
         figures=[Markup(d.svg) for d in fleet.panels(answer)],  # noqa: S704 - matplotlib escapes what it writes
         arithmetic=footprint.arithmetic(),
         colours=looks.DARK,
@@ -56,6 +61,29 @@ def tables(answer: Answer, points: Sequence[Point] = ()) -> list[tuple[str, Tabl
         (f"Sobol indices of memory ({SIMULATED})", _indices(answer)),
     ]
     return [*found, (f"Sweep, memory ({SIMULATED})", _sweep(points))] if points else found
+
+
+def _held(holdout: Outcome | None) -> list[tuple[str, Table]]:
+    if holdout is None:
+        return []
+    title = f"Foretold and measured, {holdout.run} (measured): {studies.scored(holdout.foretold)}"
+    return [(title, studies.outcomes(holdout.foretold))]
+
+
+def _claims(answer: Answer) -> Table:
+    """C7 and C8 with intervals: what sidecars and node proxies hold, and what smaller tables save."""
+    found = {m.arm: m for m in answer.memories}
+    rows = [
+        ("C7", "1.5 TB in sidecars, 34 GB in node proxies", arm, units.size(m.full.value), _interval(m.full))
+        for arm, m in found.items()
+        if arm in ("sidecar", "pernode")
+    ]
+    rows += [
+        ("C8", "partial tables help", f"{arm}, scoped", units.size(m.scoped.value), _interval(m.scoped))
+        for arm, m in found.items()
+        if arm in ("sidecar", "pernode")
+    ]
+    return _table("claims", ("claim", "the post says", "architecture", "forecast", "95 %"), rows, 3)
 
 
 def _interval(one: Estimate) -> str:

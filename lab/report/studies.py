@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lab.report import units
 from lab.report.table import Table
 from lab.summary import Coefficient, Foretold, Size, Summary
@@ -46,7 +48,12 @@ def _unit(summary: Summary, one: Size) -> str:
 
 def foretold(summary: Summary) -> Table:
     """Every prediction that was in the plan beside what was measured, and how its gate judged it."""
-    rows = tuple(_foretold(one) for one in summary.foretold)
+    return outcomes(summary.foretold)
+
+
+def outcomes(found: Sequence[Foretold]) -> Table:
+    """Predictions beside what was measured."""
+    rows = tuple(_foretold(one) for one in found)
     hints = (
         ("predicted", "by the simulator, before anything of this run was measured; with its 95 % interval"),
         ("off by", "predicted / measured − 1; the gate passes up to the error that is allowed"),
@@ -81,7 +88,11 @@ def _foretold(one: Foretold) -> tuple[str, ...]:
 
 def score(summary: Summary) -> str:
     """How many gates were passed and how many intervals held, in a sentence; empty where nothing was foretold."""
-    found = summary.foretold
+    return scored(summary.foretold)
+
+
+def scored(found: Sequence[Foretold]) -> str:
+    """The same of predictions alone."""
     if not found:
         return ""
     passed, covered = sum(one.passed for one in found), sum(one.covered for one in found)
