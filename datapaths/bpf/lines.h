@@ -115,7 +115,7 @@ static __always_inline int is_chunked(struct half *h, __u32 at, __u32 end)
 	end = before_spaces(h, at, end - 7);
 	if (end == at)
 		return 1;
-	h->odd |= ODD_BODY;
+	h->odd = 1;
 	return h->text[(end - 1) & (TEXT - 1)] == ',';
 }
 

@@ -96,17 +96,14 @@ ALONE int target(struct half *h, struct walk *w)
 
 	if (!h || !w || w->at > FULL || w->end > FULL)
 		return BAD;
-	h->odd = h->text[w->at] == '/' ? 0 : ODD_FORM;
+	h->odd = 0;
 	known = w->cut; /* where a line ends that is not kept whole; 0: it is */
 	w->cut = 0;
 	if (scan(h, w) == BAD)
 		return BAD;
-	if (known) {
-		h->odd |= ODD_LONG;
-		if (w->end > known) {
-			w->end = known;
-			w->cut = 1;
-		}
+	if (known && w->end > known) {
+		w->end = known;
+		w->cut = 1;
 	}
 	if (options.patterns) {
 		number = matching(h, w);
@@ -170,7 +167,7 @@ static __always_inline int request_head(struct stream *s)
 	if (h->chunked == UNKNOWN_CODING)
 		return BAD; /* where it ends cannot be known (RFC 9112, 6.3) */
 	if (h->chunked && (h->counted || h->version == '0'))
-		h->odd |= ODD_BODY;
+		h->odd = 1;
 	count(REQUESTS, 1);
 	if (s->deaf || pushed - *(volatile __u32 *)&s->popped >= DEPTH) {
 		s->deaf = 1;

@@ -26,18 +26,10 @@ struct walk {
 	__u32 cut; /* the path goes on behind end */
 };
 
-/* Bytes that servers may read in more than one way. */
-static __always_inline __u64 strange(__u64 v)
-{
-	return equal(v, '%') | equal(v, ';') | equal(v, '\\') | equal(v, '#') | (v & EACH(0x80));
-}
-
-/* Read the target at [at, end): its path is then at [at, end), and h->odd says whether it is not plain. BAD where a space
- * or another control character is in the target.
- */
+/* Read the target at [at, end): its path is then at [at, end). BAD where a space or another control character is in it. */
 ALONE int scan(struct half *h, struct walk *w)
 {
-	__u64 bad = 0, odd = 0, slashed = 0, dotted = 0, doubled = 0, in_path = ~0ULL;
+	__u64 bad = 0, in_path = ~0ULL;
 	__u32 i, at, end;
 
 	if (!h || !w)
@@ -45,7 +37,7 @@ ALONE int scan(struct half *h, struct walk *w)
 	at = w->at;
 	end = w->end;
 	for (i = 0; i < FULL / 8; i++) {
-		__u64 v, inside = ~0ULL, close, slash, dot, path, behind, one, two;
+		__u64 v, inside = ~0ULL, query;
 
 		if (at >= end || at > FULL)
 			break;
@@ -53,31 +45,13 @@ ALONE int scan(struct half *h, struct walk *w)
 		if (end - at < 8)
 			inside = FIRST((end - at) & 7);
 		bad |= control(v) & inside;
-		close = (equal(v, '?') | ~inside) & EACH(0x80) & in_path;
-		close &= -close;
-		path = close ? close - 1 : ~0ULL;
-		path &= in_path;
-		slash = equal(v, '/');
-		dot = equal(v, '.');
-		behind = slash << 8 | slashed;
-		one = dot & behind;
-		two = dot & (one << 8 | dotted);
-		odd |= (strange(v) | (slash & behind)) & path;
-		odd |= ((slash & path) | close) & (one << 8 | dotted | two << 8 | doubled);
-		slashed = slash >> 56;
-		dotted = one >> 56;
-		doubled = two >> 56;
-		if (close) {
-			w->end = at + lowest(close);
+		query = equal(v, '?') & inside & in_path;
+		if (query) {
+			w->end = at + lowest(query);
 			in_path = 0;
-			slashed = dotted = doubled = 0;
 		}
 		at += 8;
 	}
-	if (in_path & (dotted | doubled)) /* the path's last byte was the last of a word */
-		odd = 1;
-	if (odd)
-		h->odd |= ODD_PATH;
 	return bad ? BAD : AGAIN;
 }
 
@@ -171,7 +145,7 @@ ALONE int follow(struct half *h, struct walk *w)
 	return next && stop < w->end;
 }
 
-/* The number of the pattern that matches the path best, 0 where none does. h->matched: all that match, as a set. */
+/* The number of the pattern that matches the path best, 0 where none does. */
 ALONE int matching(struct half *h, struct walk *w)
 {
 	struct route_state *state;
@@ -179,7 +153,6 @@ ALONE int matching(struct half *h, struct walk *w)
 
 	if (!h || !w)
 		return 0;
-	h->matched = 0;
 	if (w->at >= w->end || w->at > FULL || h->text[w->at] != '/')
 		return 0;
 	w->at += 1;
@@ -189,7 +162,6 @@ ALONE int matching(struct half *h, struct walk *w)
 	state = bpf_map_lookup_elem(&route_states, &w->state);
 	if (!state || ((more || w->cut) && !state->settled) || !state->number)
 		return 0;
-	h->matched = w->state;
 	return state->number;
 }
 

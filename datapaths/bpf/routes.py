@@ -64,7 +64,7 @@ class Routes:
         return None if state.best is None else self.patterns[state.best]
 
     def matching(self, state: int) -> frozenset[str]:
-        """Every pattern that matches the paths which end in a state (`h->matched`); of 0: none."""
+        """Every pattern that matches the paths which end in a state; of 0: none."""
         return frozenset(self.patterns[i] for i in self.states[state].matching)
 
     def state(self, path: str | bytes) -> int:

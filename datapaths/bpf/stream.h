@@ -42,14 +42,6 @@ enum coding { PLAIN, CHUNKED, UNKNOWN_CODING }; /* of the transfer */
 
 enum method { OTHER_METHOD, GET, HEAD_METHOD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH, METHODS };
 
-/* What is not plain about a request; a policy that compares paths must not trust them then. */
-enum odd {
-	ODD_PATH = 1, /* % ; # \ bytes above 0x7f, empty segments, or the segments . and .. */
-	ODD_FORM = 2, /* the target is not a path: a whole URI, an authority, or * */
-	ODD_LONG = 4, /* the first line is longer than HELD: its end was not looked at */
-	ODD_BODY = 8, /* a length and a coding, a coding in HTTP/1.0, or several: not every server reads them alike */
-};
-
 /* One direction of a connection. Positions are in map memory, not in registers, so that the verifier sees each step once. */
 struct half {
 	__u64 left; /* bytes of the counted body or chunk that are still to come */
@@ -65,7 +57,6 @@ struct half {
 	__u32 digits; /* in text: where a number is read */
 	__u32 busy; /* a processor is at work on this direction */
 	__u32 route;
-	__u32 matched; /* the state of routes.h that the path ended in: the set of patterns that match; 0: none */
 	__u32 aside, aside_end; /* sequence numbers of bytes that came too early and were not read; equal: none */
 	__u16 status;
 	__u8 phase;
@@ -73,7 +64,7 @@ struct half {
 	__u8 chunked; /* enum coding */
 	__u8 counted; /* the message has a Content-Length */
 	__u8 squeezed; /* the middle of the line at the front of text was dropped; with BROKEN: no target of a request */
-	__u8 odd; /* enum odd, of the request being read */
+	__u8 odd; /* a length and a coding, a coding in HTTP/1.0, or several: not every server reads the body alike */
 	__u8 version; /* the digit behind HTTP/1. */
 	__u8 framing; /* the field before said where the body ends: it must not be folded */
 #ifdef TRACED

@@ -120,7 +120,7 @@ static int spaced; /* two spaces stand side by side somewhere */
 static int tabbed; /* "chunked" and a tab: to llhttp not chunked, though RFC 9110, 5.6.3 lets a tab stand there */
 static int longest, widest; /* run of digits, of spaces and tabs */
 static int padded; /* a space or tab stands behind a digit */
-static int odd_coding; /* our parser has marked a message ODD_BODY */
+static int odd_coding; /* our parser has marked a message as odd */
 static int preface; /* the first line of HTTP/2's preface is somewhere */
 static int loose; /* a first line ends with LF alone */
 static int alone; /* an LF without CR is somewhere */
@@ -236,7 +236,7 @@ static int excused_us(enum llhttp_errno error)
 	case HPE_INVALID_HEADER_TOKEN: /* bytes in fields that do not say where the message ends */
 	case HPE_PAUSED_H2_UPGRADE:
 	case HPE_INVALID_METHOD: /* every word of capitals is a method */
-	case HPE_INVALID_URL: /* bytes above 0x20 that are not of a URI: counted as odd */
+	case HPE_INVALID_URL: /* bytes above 0x20 that are not of a URI */
 		return 1;
 	case HPE_INVALID_VERSION: /* RFC 9110, 2.5: a higher minor version is read as the highest that is known */
 		return 1;
@@ -253,11 +253,11 @@ static int excused_us(enum llhttp_errno error)
 		 * without LF may be a space in a field or a reason phrase; in a request's first line we refuse it. */
 		return (in_head || llhttp.flags & F_TRAILING) &&
 		       (because("Expected CRLF after version") || because("Expected LF after CR"));
-	case HPE_INVALID_CONTENT_LENGTH: /* RFC 9112, 6.3: the transfer coding overrides; marked ODD_BODY */
+	case HPE_INVALID_CONTENT_LENGTH: /* RFC 9112, 6.3: the transfer coding overrides; marked as odd */
 		return because("Content-Length can't be present with Transfer-Encoding");
 	case HPE_INVALID_TRANSFER_ENCODING:
 		return because("Transfer-Encoding can't be present with Content-Length") ||
-		       because("Invalid `Transfer-Encoding` header value") || /* a list we do not read but its end; ODD_BODY */
+		       because("Invalid `Transfer-Encoding` header value") || /* a list we do not read but its end; marked as odd */
 		       because("Empty Transfer-Encoding"); /* an unknown coding: we give up, or read to the close */
 	case HPE_UNEXPECTED_CONTENT_LENGTH: /* RFC 9112, 6.3: the same length again may be let pass */
 		return because("Duplicate Content-Length") || because("Content-Length already present");
@@ -366,7 +366,7 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 		stream.pushed = stream.popped + (is_request ? 0 : DEPTH - 1);
 		if (event == USED_UP && h->phase != TUNNEL)
 			event = read_segment(h, data, cut);
-		odd_coding |= h->odd & ODD_BODY;
+		odd_coding |= h->odd;
 		if (error == HPE_OK)
 			error = feed_llhttp(data, cut);
 	}
