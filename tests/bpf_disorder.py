@@ -49,8 +49,7 @@ def disorder(cluster: LocalCluster, pod: str, drop: int = 50, delay: int = 20) -
 
 def happened(bad: Object) -> dict[str, int]:
     """Packets dropped and delayed."""
-    totals = bad.map("totals")
-    return {name: totals.total(struct.pack("=I", i)) for i, name in enumerate(TOTALS)}
+    return bad.map("totals").counters(TOTALS)
 
 
 def _put(fd: int) -> None:

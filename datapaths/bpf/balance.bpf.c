@@ -8,6 +8,7 @@
  * of permit.h is asked. The kernel holds the socket's lock around all of these but tells a TCP socket nothing when it
  * disconnects: what is kept counts only while the socket's peer is still the endpoint in it. */
 #include <linux/in.h>
+#include "counters.h"
 #include "permit.h"
 #include "services.h"
 #include "kept.h"
@@ -38,24 +39,11 @@ enum total {
 	TOTALS
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TOTALS);
-	__type(key, __u32);
-	__type(value, __u64);
-} totals SEC(".maps");
-
-static __always_inline void count(__u32 which)
-{
-	__u64 *total = bpf_map_lookup_elem(&totals, &which);
-
-	if (total)
-		__sync_fetch_and_add(total, 1); /* a program may be preempted by another on its processor */
-}
+COUNTERS(totals, TOTALS, count)
 
 static __always_inline int refuse(enum total why, int error)
 {
-	count(why);
+	count(why, 1);
 	if (options.reasons)
 		bpf_set_retval(-error);
 	return REFUSE;
@@ -74,11 +62,11 @@ static __always_inline bool permitted(struct place *to, __u8 bank)
 		return true;
 	verdict = judge(set, own, to, bank);
 	if (verdict == ALLOWED)
-		count(PERMITTED);
+		count(PERMITTED, 1);
 	else if (set->mode == AUDIT)
-		count(verdict == NO_RULE ? AUDITED_NO_RULE : AUDITED_UNKNOWN);
+		count(verdict == NO_RULE ? AUDITED_NO_RULE : AUDITED_UNKNOWN, 1);
 	else
-		count(verdict == NO_RULE ? REFUSED_NO_RULE : REFUSED_UNKNOWN);
+		count(verdict == NO_RULE ? REFUSED_NO_RULE : REFUSED_UNKNOWN, 1);
 	return verdict == ALLOWED || set->mode == AUDIT;
 }
 
@@ -103,7 +91,7 @@ static __always_inline int connecting(struct bpf_sock_addr *ctx, struct place *t
 	if (!kept)
 		return refuse(NO_MEMORY, ENOMEM);
 	*kept = made;
-	count(BALANCED);
+	count(BALANCED, 1);
 	return PASS;
 }
 
@@ -115,11 +103,11 @@ static __always_inline bool remember(struct bpf_sock_addr *ctx, struct talks *ta
 		if (!talks)
 			return false;
 	}
-	count(old ? MOVED : TALKED);
+	count(old ? MOVED : TALKED, 1);
 	if (!old) {
 		old = &talks->flow[talks->next++ % TALKS];
 		if (old->service.protocol)
-			count(FORGOTTEN);
+			count(FORGOTTEN, 1);
 	}
 	*old = *made;
 	return true;

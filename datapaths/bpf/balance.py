@@ -9,8 +9,8 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 
+from datapaths.bpf.closing import Closing
 from datapaths.bpf.libbpf import Object
 from datapaths.bpf.openmetrics import Family, counters
 from datapaths.bpf.part import Told
@@ -44,7 +44,7 @@ _MEMBARRIER_GLOBAL = 1
 _LONGEST_PROGRAM_S = 0.1
 
 
-class Balance:
+class Balance(Closing):
     """Sockets of the pods of `mesh` get endpoints of services, where policy lets them; a context manager.
 
     Maps have room for at least twice what `mesh` holds, and for 64 services, 256 endpoints, addresses and rules, in
@@ -85,8 +85,7 @@ class Balance:
 
     def totals(self) -> dict[str, int]:
         """Counters by the names in `HELPS`, which says what they count."""
-        totals = self.object.map("totals")
-        return {name: totals.total(_NUMBER.pack(i)) for i, name in enumerate(TOTALS)}
+        return self.object.map("totals").counters(TOTALS)
 
     def families(self) -> Iterable[Family]:
         return counters("mesh_balance", self.totals(), HELPS)
@@ -94,14 +93,6 @@ class Balance:
     def close(self) -> None:
         """Detach, unless pinned. Idempotent."""
         self.object.close()
-
-    def __enter__(self) -> Balance:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _fill(self, made: Tables, bank: int) -> None:
         for name, entries in made.hashes().items():

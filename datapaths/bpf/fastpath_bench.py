@@ -19,19 +19,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from datapaths.bpf import target
 from lab import datapath
-from lab.cluster import Layout, Mesh, Node, Part, PodSpec, Port, Process, ProcessSpec, ServiceSpec
+from lab.cluster import Layout, Mesh, Node, Part, PodSpec, Process, ProcessSpec, ServiceSpec
 from lab.cluster.local import LocalCluster
 from lab.record import Failed
 
 ARMS = ("none", "ebpf", "ebpf_fastpath")
 PATHS = ("/small", "/large")
-_PORT, _CONNECTIONS, _LARGE = 8080, 32, 100_000
-_NGINX = (
-    "daemon off; master_process off; pid {dir}/pid; error_log stderr; events { worker_connections 1024; } http { "
-    "access_log off; keepalive_requests 100000000; %s server { listen 8080; location /small { return 200 hello; } "
-    "location /large { root {dir}; } } }"
-)
+_CONNECTIONS, _LARGE = 32, 100_000
+_PAGES = "location /small { return 200 hello; } location /large { root {dir}; }"
 Round = dict[str, float]
 
 
@@ -68,7 +65,7 @@ def _beside(own: Sequence[Round], base: Sequence[Round]) -> dict[str, dict[str, 
 def _loaded(cluster: LocalCluster, arm: str, path: str, seconds: float) -> Round:
     server = next(p for p in cluster.processes if p.where == _server(arm) and p.spec.name == "nginx")
     before = _cpu_s(server)
-    url = f"http://{cluster.mesh.service(_server(arm)).address}:{_PORT}{path}"
+    url = f"http://{cluster.mesh.service(_server(arm)).address}:{target.PORT}{path}"
     argv = ("h2load", "--h1", "-c", str(_CONNECTIONS), "-D", f"{seconds:g}", url)
     client = cluster.run(_client(arm), arm, ProcessSpec("h2load", argv, Part.LOAD))
     if code := client.wait(seconds + 20):
@@ -89,11 +86,7 @@ def _cpu_s(process: Process) -> float:
 
 
 def _layout() -> Layout:
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = " ".join(f"{kind}_temp_path {{dir}}/{kind};" for kind in kinds)
-    files = {"nginx.conf": _NGINX % temporary, "large": "x" * _LARGE}
-    argv = ("nginx", "-e", "stderr", "-c", "{dir}/nginx.conf")
-    nginx = ProcessSpec("nginx", argv, Part.APP, files, ready=Port(_PORT))
+    nginx = target.nginx(_PAGES, {"large": "x" * _LARGE})
     found = {arm: datapath.find(arm) for arm in ARMS}
     pods = [PodSpec(_client(arm), 0, arm, "client") for arm in ARMS]
     pods += [PodSpec(_server(arm), 0, arm, "server", (nginx,)) for arm in ARMS]
@@ -101,7 +94,7 @@ def _layout() -> Layout:
     def on_node(node: Node, mesh: Mesh) -> Sequence[tuple[str, ProcessSpec]]:
         return [(arm, spec) for arm, one in found.items() for spec in one.node_processes(node, mesh.only(arm))]
 
-    services = tuple(ServiceSpec(_server(arm), arm, _PORT, (_server(arm),)) for arm in ARMS)
+    services = tuple(ServiceSpec(_server(arm), arm, target.PORT, (_server(arm),)) for arm in ARMS)
     return Layout(tuple(found[pod.arm].shape(pod) for pod in pods), services, on_node)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from types import TracebackType
 
+from datapaths.bpf.address import written
+from datapaths.bpf.closing import Closing
 from datapaths.bpf.libbpf import Object
 from datapaths.bpf.names import Names
 from datapaths.bpf.routes import FEW, Routes
@@ -84,7 +84,7 @@ class Series:
         return 0.0
 
 
-class HttpWatch:
+class HttpWatch(Closing):
     """Watches the pods whose cgroups are given, from the server's side or the client's. A context manager.
 
     `identities` are names by IPv4 or IPv6 address. With `patterns` (see `datapaths.bpf.routes`) a request's route is
@@ -155,7 +155,7 @@ class HttpWatch:
 
     def totals(self) -> dict[str, int]:
         """What is counted whatever the keys: by the names in `TOTALS`."""
-        return {name: self._totals.total(struct.pack("=I", i)) for i, name in enumerate(TOTALS)}
+        return self._totals.counters(TOTALS)
 
     def not_understood(self) -> int:
         """Connections given up with requests in them that were not read, or that were never watched."""
@@ -207,14 +207,6 @@ class HttpWatch:
         """Detach. Idempotent."""
         self.object.close()
 
-    def __enter__(self) -> HttpWatch:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def _classes() -> tuple[int, ...]:
     return tuple(range(0, 1000, 100))  # a status has three digits, whatever they are
@@ -222,12 +214,3 @@ def _classes() -> tuple[int, ...]:
 
 def _not_understood(totals: Mapping[str, int]) -> int:
     return totals["not_http"] + totals["holes"] + totals["unwatched"]
-
-
-def written(address: str) -> bytes:
-    """An address as IPv6 writes it: 16 bytes, IPv4 as ::ffff:a.b.c.d."""
-    try:
-        known = ipaddress.ip_address(address)
-    except ValueError as error:
-        raise Mistake(f"identity of {address!r}; it must be an IPv4 or IPv6 address") from error
-    return known.packed if known.version == 6 else bytes(10) + b"\xff\xff" + known.packed

@@ -13,9 +13,9 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 
 from datapaths.bpf.calls import last_words, library, listen, why
+from datapaths.bpf.closing import Closing
 from datapaths.bpf.layout import layout
 from datapaths.bpf.map import Map
 from datapaths.bpf.pins import Pins, Stale
@@ -27,7 +27,7 @@ __all__ = ["Map", "Object", "Ring", "Stale"]
 _NO_LINKS = (errno.EINVAL, errno.EOPNOTSUPP)  # of kernels before 6.10 for a sockmap
 
 
-class Object:
+class Object(Closing):
     """A compiled BPF object: opened, set up, loaded, attached; a context manager that closes it.
 
     `version` tells layouts apart that look alike in C; see `datapaths.bpf.layout`. `told` names maps that are not
@@ -150,14 +150,6 @@ class Object:
         if self._pointer:
             library().bpf_object__close(self._pointer)
             self._pointer = None
-
-    def __enter__(self) -> Object:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _link(self, key: str, program: int, make: Callable[[int], int], target: object) -> None:
         """Hold an attachment: this process's own, a pinned one whose program is replaced, or a new one."""

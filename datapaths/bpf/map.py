@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
 
 from datapaths.bpf.calls import library, why
 from lab.record import Failed, Mistake
@@ -89,6 +90,10 @@ class Map:
     def total(self, key: bytes) -> int:
         """The sum of a counter (little-endian) over all processors."""
         return sum(int.from_bytes(copy, "little") for copy in self.copies(key))
+
+    def counters(self, names: Iterable[str]) -> dict[str, int]:
+        """Of an array of counters: the sum of each over all processors, by name, in the order of their numbers."""
+        return {name: self.total(struct.pack("=I", i)) for i, name in enumerate(names)}
 
     def _one_by_one(self) -> Iterator[tuple[bytes, bytes]]:
         for key in self:

@@ -5,6 +5,7 @@
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include "counters.h"
 #include "counts.h"
 #include "stream.h"
 
@@ -80,21 +81,7 @@ struct {
 	__type(value, struct metric);
 } metrics SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TOTALS);
-	__type(key, __u32);
-	__type(value, __u64);
-} totals SEC(".maps");
-
-/* Atomic although per processor: a softirq may count in the middle of a process's counting. */
-static __always_inline void count(__u32 which, __u64 by)
-{
-	__u64 *total = bpf_map_lookup_elem(&totals, &which);
-
-	if (total)
-		__sync_fetch_and_add(total, by);
-}
+COUNTERS(totals, TOTALS, count)
 
 static __always_inline void give_up(struct stream *s, __u32 why)
 {

@@ -109,7 +109,7 @@ static __always_inline int in_order(struct sk_msg_md *msg, const struct flow *f)
 static __always_inline int cut(struct flow *f)
 {
 	if (!f->last)
-		count(CUT);
+		count(CUT, 1);
 	f->last = 1;
 	return SK_DROP;
 }
@@ -143,7 +143,7 @@ static __always_inline int deny(struct sk_msg_md *msg, struct flow *f, __u32 why
 {
 	int verdict;
 
-	count(DENIED + (why < REASONS ? why : MALFORMED));
+	count(DENIED + (why < REASONS ? why : MALFORMED), 1);
 	if (!in_order(msg, f))
 		return cut(f);
 	if (bytes)
@@ -152,7 +152,7 @@ static __always_inline int deny(struct sk_msg_md *msg, struct flow *f, __u32 why
 		verdict = reply(msg, f, msg->size, LAST, sizeof(LAST) - 1);
 	if (verdict != SK_PASS)
 		return cut(f);
-	count(ANSWERED);
+	count(ANSWERED, 1);
 	if (!bytes)
 		f->last = 1;
 	return SK_PASS;
@@ -180,7 +180,7 @@ static __always_inline int whole_head(struct sk_msg_md *msg, struct flow *f, __u
 		renew(j);
 		return deny(msg, f, RULE, bytes);
 	}
-	count(ALLOWED);
+	count(ALLOWED, 1);
 	f->bodiless &= ~(1ULL << (f->sent & 63));
 	if (f->head)
 		f->bodiless |= 1ULL << (f->sent & 63);

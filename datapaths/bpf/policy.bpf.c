@@ -30,7 +30,7 @@ static __always_inline int out_of_place(struct flow *f, const struct segment *g,
 	__s32 seen = f->next - g->sequence;
 
 	if (seen < 0) {
-		count(EARLY);
+		count(EARLY, 1);
 		return 1;
 	}
 	/* Judged, not accepted by TCP, and sent anew: spliced pages may say something else by now. */
@@ -55,11 +55,11 @@ ALONE int read_packet(struct __sk_buff *skb, struct flow *f, int enforce)
 			event = MORE;
 		} else if (event == HEAD_READ) {
 			if (!(j->flags & REFUSED))
-				count(ALLOWED);
+				count(ALLOWED, 1);
 			else if (enforce)
 				return refuse(j, RULE);
 			else
-				count(AUDITED + RULE);
+				count(AUDITED + RULE, 1);
 			event = MORE;
 		} else if (event == BLOCK_END) {
 			if (j->position >= j->end)
@@ -87,13 +87,13 @@ static __always_inline int poison(struct flow *f, __u32 why, int enforce)
 	if (why >= REASONS)
 		why = MALFORMED;
 	if (!enforce) {
-		count(AUDITED + why);
+		count(AUDITED + why, 1);
 		f->opaque = 1;
 		return ALLOW;
 	}
 	f->poisoned = 1;
-	count(DENIED + why);
-	count(POISONED);
+	count(DENIED + why, 1);
+	count(POISONED, 1);
 	return DROP;
 }
 
@@ -139,7 +139,7 @@ ALONE int governed(struct __sk_buff *skb, const struct segment *g, struct flow *
 	if (skb->len <= g->payload && !g->finished && !g->urgent)
 		return ALLOW; /* an acknowledgement, or a reset */
 	if (f->poisoned) {
-		count(LATE);
+		count(LATE, 1);
 		return DROP;
 	}
 	if (f->opaque)
@@ -161,7 +161,7 @@ static __always_inline int knock(struct __sk_buff *skb, const struct segment *g,
 	struct flow *f;
 
 	if (g->opening && set->connections && !permitted(set, source, destination, now & 1, g->ends.server_port)) {
-		count((set->enforce ? DENIED : AUDITED) + CONNECTION);
+		count((set->enforce ? DENIED : AUDITED) + CONNECTION, 1);
 		if (set->enforce)
 			return DROP;
 	}
@@ -174,7 +174,7 @@ static __always_inline int knock(struct __sk_buff *skb, const struct segment *g,
 		bpf_map_update_elem(&early, &g->ends, &no_flow, BPF_ANY);
 		f = bpf_map_lookup_elem(&early, &g->ends);
 		if (!f) {
-			count(DENIED + NO_MEMORY);
+			count(DENIED + NO_MEMORY, 1);
 			return DROP;
 		}
 		f->first = g->sequence;
@@ -197,14 +197,14 @@ static __always_inline struct flow *new_flow(struct bpf_sock *sk, const struct s
 		bpf_map_delete_elem(&early, &g->ends);
 		if (f)
 			f->busy = 0;
-		count(OPENED);
+		count(OPENED, 1);
 		return f;
 	}
 	f = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!f)
 		return 0;
 	begin_flow(f, source, destination, tcp->rcv_nxt);
-	count(OPENED);
+	count(OPENED, 1);
 	if (tcp->bytes_received)
 		f->unseen = 1;
 	return f;
@@ -248,7 +248,7 @@ static __always_inline int verdict(struct __sk_buff *skb)
 			return ALLOW;
 		f = new_flow(sk, &g, source, destination);
 		if (!f) {
-			count((set->enforce ? DENIED : AUDITED) + NO_MEMORY);
+			count((set->enforce ? DENIED : AUDITED) + NO_MEMORY, 1);
 			return set->enforce ? DROP : ALLOW;
 		}
 		if (f->unseen)

@@ -13,6 +13,7 @@
 #include <linux/types.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include "counters.h"
 
 #define ALONE __attribute__((noinline))
 #define BLOCK 256 /* bytes taken at a time */
@@ -141,12 +142,7 @@ struct {
 	__type(value, struct generation);
 } generation SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TOTALS);
-	__type(key, __u32);
-	__type(value, __u64);
-} totals SEC(".maps");
+COUNTERS(totals, TOTALS, count)
 
 struct address {
 	__u32 word[4]; /* IPv4 as ::ffff:a.b.c.d; network byte order */
@@ -188,14 +184,6 @@ struct {
 	__type(key, struct connection);
 	__type(value, __u32);
 } connections SEC(".maps");
-
-static __always_inline void count(__u32 which)
-{
-	__u64 *total = bpf_map_lookup_elem(&totals, &which);
-
-	if (total)
-		__sync_fetch_and_add(total, 1);
-}
 
 static __always_inline __u32 current(void)
 {

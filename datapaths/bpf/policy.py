@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from datapaths.bpf import grammar
+from datapaths.bpf.address import written
+from datapaths.bpf.closing import Closing
 from datapaths.bpf.grammar import Automaton, Rules
 from datapaths.bpf.libbpf import Map, Object
 from datapaths.bpf.names import Names
@@ -70,7 +70,7 @@ _ZERO = _U32.pack(0)
 Tables = dict[str, dict[bytes, bytes]]
 
 
-class Policy:
+class Policy(Closing):
     """Enforces `policy` of a mesh on its pods, or counts what it would deny (`mode: audit`); a context manager.
 
     `sides` are who acts: the server's side guarantees, the client's answers 403. Rules change by `update`, at once and
@@ -128,8 +128,7 @@ class Policy:
 
     def totals(self) -> dict[str, int]:
         """Counters by the names in `TOTALS`."""
-        totals = self.object.map("totals")
-        return {name: sum(map(_number, totals.copies(_U32.pack(i)))) for i, name in enumerate(TOTALS)}
+        return self.object.map("totals").counters(TOTALS)
 
     def denied(self) -> int:
         """Requests and connections denied, whatever the reason."""
@@ -146,14 +145,6 @@ class Policy:
     def close(self) -> None:
         """Detach, unless pinned. Idempotent."""
         self.object.close()
-
-    def __enter__(self) -> Policy:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _turn(self, now: int, oldest: int) -> None:
         self.object.map("generation")[_ZERO] = _GENERATION.pack(now, oldest)
@@ -199,7 +190,7 @@ class _Rules:
         """What goes into the hash maps, by their names."""
         return {
             "identities": {
-                _address(address) + _U32.pack(half): _U32.pack(self._numbers[name])
+                written(address) + _U32.pack(half): _U32.pack(self._numbers[name])
                 for address, name in self.identities.items()
             },
             "starts": {_PAIR.pack(*pair, half): _U32.pack(lines.starts[rules]) for pair, rules in self._pairs.items()},
@@ -243,12 +234,3 @@ def _replace(target: Map, table: dict[bytes, bytes], half: int) -> None:
         del target[key]
     for key, value in table.items():
         target[key] = value
-
-
-def _address(text: str) -> bytes:
-    address = ipaddress.ip_address(text)
-    return address.packed if address.version == 6 else b"\0" * 10 + b"\xff\xff" + address.packed
-
-
-def _number(copy: bytes) -> int:
-    return int.from_bytes(copy, "little")

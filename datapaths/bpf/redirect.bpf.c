@@ -9,6 +9,7 @@
 #include <linux/in.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include "counters.h"
 
 #define ALLOW 1
 #define AF_INET 2
@@ -60,20 +61,7 @@ struct {
 
 enum total { REDIRECTED, ANSWERED, NOT_FOUND, TOTALS };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TOTALS);
-	__type(key, __u32);
-	__type(value, __u64);
-} totals SEC(".maps");
-
-static __always_inline void count(__u32 which)
-{
-	__u64 *total = bpf_map_lookup_elem(&totals, &which);
-
-	if (total)
-		__sync_fetch_and_add(total, 1);
-}
+COUNTERS(totals, TOTALS, count)
 
 SEC("cgroup/connect4")
 int redirect(struct bpf_sock_addr *ctx)
@@ -93,7 +81,7 @@ int redirect(struct bpf_sock_addr *ctx)
 	*kept = to;
 	ctx->user_ip4 = options.proxy.address;
 	ctx->user_port = options.proxy.port;
-	count(REDIRECTED);
+	count(REDIRECTED, 1);
 	return ALLOW;
 }
 
@@ -145,13 +133,13 @@ int original_destination(struct bpf_sockopt *ctx)
 	client.port = sk->dst_port;
 	to = bpf_map_lookup_elem(&originals, &client);
 	if (!to) {
-		count(NOT_FOUND);
+		count(NOT_FOUND, 1);
 		return ALLOW;
 	}
 	*answer = (struct original){ AF_INET, to->port, to->address, {} };
 	*(volatile __s32 *)&ctx->optlen = sizeof(*answer); /* volatile, or clang makes one store of two */
 	*(volatile __s32 *)&ctx->retval = 0;
-	count(ANSWERED);
+	count(ANSWERED, 1);
 	return ALLOW;
 }
 

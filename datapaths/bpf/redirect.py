@@ -6,8 +6,8 @@ import socket
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 
+from datapaths.bpf.closing import Closing
 from datapaths.bpf.libbpf import Object
 from datapaths.bpf.openmetrics import Family, counters
 from datapaths.bpf.part import Told
@@ -31,7 +31,7 @@ Place = tuple[str, int]
 """An IPv4 address and a port."""
 
 
-class Redirect:
+class Redirect(Closing):
     """Connections of the pods in `cgroups` to `services` go to `proxy`, which is told where they wanted to go.
 
     `proxy_cgroup` holds the proxy's process, and not the pods'. A context manager: leaving it detaches everything.
@@ -65,7 +65,7 @@ class Redirect:
 
     def totals(self) -> dict[str, int]:
         """Connections redirected, and questions for an original destination answered and not answered."""
-        return {name: self._totals.total(struct.pack("=I", i)) for i, name in enumerate(TOTALS)}
+        return self._totals.counters(TOTALS)
 
     def families(self) -> Iterable[Family]:
         """What /metrics shows of it."""
@@ -81,14 +81,6 @@ class Redirect:
     def close(self) -> None:
         """Detach. Idempotent."""
         self.object.close()
-
-    def __enter__(self) -> Redirect:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def part(told: Told, pins: Path | None) -> Redirect:

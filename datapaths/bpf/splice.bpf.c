@@ -88,22 +88,9 @@ struct {
 
 enum splice_total { PAIRS, SPOKE_FIRST, NOT_PAIRED, HANDED, HANDED_BYTES, TO_PACKETS, SPLICE_TOTALS };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SPLICE_TOTALS);
-	__type(key, __u32);
-	__type(value, __u64);
-} splice_totals SEC(".maps");
+COUNTERS(splice_totals, SPLICE_TOTALS, tally)
 
 static const struct pair no_pair;
-
-static __always_inline void tally(__u32 which, __u64 by)
-{
-	__u64 *total = bpf_map_lookup_elem(&splice_totals, &which);
-
-	if (total)
-		__sync_fetch_and_add(total, by);
-}
 
 /* ---- messages ---- */
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 
-from datapaths.bpf.http import HttpWatch, written
+from datapaths.bpf.address import written
+from datapaths.bpf.closing import Closing
+from datapaths.bpf.http import HttpWatch
 from datapaths.bpf.libbpf import Object
 from lab import compile
 
@@ -23,7 +24,7 @@ TOLD = ("near",)
 _ROOM = 256  # addresses that may come while an agent runs
 
 
-class Splice:
+class Splice(Closing):
     """Connections between pods of one node go from socket to socket; requests on them are counted by `watch`.
 
     The watch must be on the servers' side and outlive this. At most `connections` at a time: more than these, those
@@ -57,7 +58,7 @@ class Splice:
 
     def totals(self) -> dict[str, int]:
         """Pairs of sockets, connections that did not become one and why, what was handed over, and ways given up."""
-        return {name: self._totals.total(struct.pack("=I", i)) for i, name in enumerate(TOTALS)}
+        return self._totals.counters(TOTALS)
 
     def open_pairs(self) -> int:
         """Connections that have not been closed at both ends, and those whose server's end has not come to be."""
@@ -66,11 +67,3 @@ class Splice:
     def close(self) -> None:
         """Detach: open connections go on by packets, without being read. With pins, let go. Idempotent."""
         self.object.close()
-
-    def __enter__(self) -> Splice:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from datapaths.bpf.address import written
 from datapaths.bpf.alias import slots
 from lab.record import Mistake
 
@@ -62,12 +62,7 @@ def tables(mesh: Json, bank: int) -> Tables:
 
 def place(address: str, port: int = 0, protocol: int = 0, bank: int = 0) -> bytes:
     """`struct place`."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError as error:
-        raise Mistake(f"{address!r} is no address; give IPv4 or IPv6 in numbers") from error
-    sixteen = b"\0" * 10 + b"\xff\xff" + ip.packed if ip.version == 4 else ip.packed
-    return sixteen + struct.pack("!HBB", port, protocol, bank)
+    return written(address) + struct.pack("!HBB", port, protocol, bank)
 
 
 def pod(mesh: Json, index: int) -> bytes:

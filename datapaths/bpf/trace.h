@@ -52,20 +52,7 @@ struct {
 	__uint(max_entries, 1 << 18);
 } spans SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SPAN_TOTALS);
-	__type(key, __u32);
-	__type(value, __u64);
-} span_totals SEC(".maps");
-
-static __always_inline void count_span(__u32 which)
-{
-	__u64 *total = bpf_map_lookup_elem(&span_totals, &which);
-
-	if (total)
-		__sync_fetch_and_add(total, 1);
-}
+COUNTERS(span_totals, SPAN_TOTALS, count_span)
 
 #define NO_HEX (~0ULL)
 
@@ -193,7 +180,7 @@ ALONE int decide(struct half *h)
 	if (c->valid)
 		return c->recorded = (c->flags & 1) && kept(c, sampling.callers);
 	if (c->fields)
-		count_span(CONTEXTS_REFUSED);
+		count_span(CONTEXTS_REFUSED, 1);
 	c->trace[2] = bpf_get_prandom_u32();
 	c->trace[3] = bpf_get_prandom_u32();
 	if (!kept(c, sampling.roots))
@@ -224,10 +211,10 @@ ALONE int span_ends(struct stream *s, __u64 end, __u32 status)
 	w = &s->waiting[s->popped & (DEPTH - 1)];
 	if (!w->context.recorded)
 		return 0;
-	count_span(SPANS_SAMPLED);
+	count_span(SPANS_SAMPLED, 1);
 	e = bpf_ringbuf_reserve(&spans, sizeof(*e), 0);
 	if (!e) {
-		count_span(SPANS_DROPPED);
+		count_span(SPANS_DROPPED, 1);
 		return 0;
 	}
 	__builtin_memset(e->spare, 0, sizeof(e->spare));

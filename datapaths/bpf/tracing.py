@@ -14,7 +14,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import struct
 import subprocess
 import sys
 import time
@@ -83,7 +82,7 @@ class Tracer:
 
     def totals(self) -> dict[str, int]:
         """Monotonic counters by the names in `HELPS`."""
-        kernel = {name: self._counters.total(struct.pack("=I", i)) for i, name in enumerate(_TOTALS)}
+        kernel = self._counters.counters(_TOTALS)
         self._hear()
         export = {name: self._before[name] + self._said[name] for name in self._said}
         return kernel | {

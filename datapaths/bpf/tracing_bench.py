@@ -18,22 +18,19 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from datapaths.bpf import target
 from datapaths.bpf.calls import library
 from datapaths.bpf.http import HttpWatch
 from datapaths.bpf.sampling import Sampling
 from datapaths.bpf.tracing import PAUSE_S, Tracer
 from datapaths.ebpf import identities
-from lab.cluster import Layout, Part, PodSpec, Port, ProcessSpec, ServiceSpec
+from lab.cluster import Layout, Part, PodSpec, ProcessSpec, ServiceSpec
 from lab.cluster.local import LocalCluster
 from lab.record import Failed
 
 MODES: dict[str, Sampling | None] = {"off": None, "1 in 100": Sampling(100), "every": Sampling(1)}
-_ARM, _PORT, _CLIENTS = "bench", 8080, 20
+_ARM, _CLIENTS = "bench", 20
 _CLIENT, _SERVER = f"{_ARM}-client", f"{_ARM}-server"
-_NGINX = (
-    "daemon off; pid {dir}/pid; error_log stderr; worker_processes 1; events { worker_connections 1024; } http { "
-    "access_log off; keepalive_requests 100000000; %s server { listen 8080; location / { return 200 hello; } } }"
-)
 
 
 def main() -> int:
@@ -73,7 +70,7 @@ def _loaded(
     time.sleep(1.0)  # the exporter's imports are no part of it
     before = _cpu_s(tracer), _run_ns(watch)
     start = time.monotonic()
-    url = f"http://{cluster.mesh.service(_SERVER).address}:{_PORT}/"
+    url = f"http://{cluster.mesh.service(_SERVER).address}:{target.PORT}/"
     argv = ("h2load", "--h1", "-c", str(_CLIENTS), f"--rps={rate // _CLIENTS}", "-D", str(round(seconds)), url)
     load = cluster.run(_CLIENT, _ARM, ProcessSpec("h2load", argv, Part.LOAD))
     while time.monotonic() - start < seconds + 1:
@@ -94,12 +91,9 @@ def _loaded(
 
 
 def _deploy(cluster: LocalCluster) -> None:
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = " ".join(f"{kind}_temp_path {{dir}}/{kind};" for kind in kinds)
-    argv = ("nginx", "-e", "stderr", "-c", "{dir}/nginx.conf")
-    nginx = ProcessSpec("nginx", argv, Part.APP, {"nginx.conf": _NGINX % temporary}, ready=Port(_PORT))
+    nginx = target.nginx("location / { return 200 hello; }")
     pods = (PodSpec(_CLIENT, 0, _ARM, "client"), PodSpec(_SERVER, 1, _ARM, "server", (nginx,)))
-    cluster.deploy(Layout(pods, (ServiceSpec(_SERVER, _ARM, _PORT, (_SERVER,)),)))
+    cluster.deploy(Layout(pods, (ServiceSpec(_SERVER, _ARM, target.PORT, (_SERVER,)),)))
 
 
 def _statistics() -> int:
