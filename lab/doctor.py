@@ -217,7 +217,7 @@ def _libbpf() -> str:
 
 
 def _bcc() -> str:
-    from lab.meter.bcc import DISTRIBUTION
+    from lab.bcc import DISTRIBUTION
 
     code = f"import sys; sys.path.append({DISTRIBUTION!r}); import bcc; print('bcc', bcc.__version__)"
     return _runs(sys.executable, "-c", code)()

@@ -12,11 +12,10 @@ start, and cannot be taken for a measurement. `check --strict` answers it again 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from lab.question import Forecast
 from lab.record import Mistake
 from lab.report import forecast as page
 from lab.sim import validation
-from lab.sim.answer import Answer, answer, make, memories, visibility
+from lab.sim.answer import Answer, Point, answer, make, memories, visibility
 from lab.sim.calibration import SHIPPED, Calibration, load
 from lab.sim.coefficients import adopt
 from lab.sim.graph import Graph
@@ -41,15 +40,6 @@ ASKED, CALIBRATION, ANSWER, REPORT, MANIFEST = (
 )  # fmt: skip
 BACKENDS = ("loky", "dask", "ray")
 SWEPT = ("nodes", "pods_per_node", "services", "rate_per_s")
-
-
-@dataclass(frozen=True)
-class Point:
-    """One point of a sweep: the value that was set, and the bytes of every architecture."""
-
-    name: str
-    value: float
-    memory_bytes: dict[str, tuple[float, float, float]]  # value, low, high
 
 
 def run(
@@ -179,4 +169,4 @@ def check(folder: Path, strict: bool = False) -> tuple[Problem, ...]:
 
 
 def _sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return codec.sha256(path.read_bytes()) if path.is_file() else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lab import claims, datapath, doctor
+from lab import claims, codec, datapath, doctor
 from lab.cluster import Cluster
 from lab.cluster.local import LocalCluster
 from lab.meter.awake import Awake, virtual
@@ -48,8 +47,8 @@ def foretell(plan: Plan, calibration: Path | None = None) -> Plan:
         return plan
     file = calibration or SHIPPED
     said = predictions(tuple(cases.values()), load(file, machine_class(system())))
-    sha = hashlib.sha256(file.read_bytes()).hexdigest()
-    return replace(plan, predictions=said, asked={**plan.asked, "calibration_sha256": sha})
+    asked = {**plan.asked, "calibration_sha256": codec.sha256(file.read_bytes())}
+    return replace(plan, predictions=said, asked=asked)
 
 
 def resume(folder: Path, say: Say) -> Store:

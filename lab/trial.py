@@ -23,7 +23,6 @@ Say = Callable[[str], None]
 Counts = Mapping[str, tuple[int, int]]  # observer -> (requests, not understood)
 
 HEAD_START_S = 0.2  # from telling the engines to the first window: room for the meters' first look
-LOOK_S = 0.1  # meters begin this long before a window and end this long after it, in the silence around it
 DRAIN_S = 10.0  # an engine still running this long after its last timeout has failed
 
 
@@ -189,7 +188,7 @@ def _watched(block: Block, setting: Setting, live: Sequence[Bench]) -> None:
         epoch_ns = time.monotonic_ns() + round(HEAD_START_S * 1e9)
         for engine in engines:
             steady.start(engine, epoch_ns)
-        _walk(block, epoch_ns, watch)
+        watch.walk(epoch_ns)
         reports = [steady.collect(engine, block.load.timeout_s + DRAIN_S) for engine in engines]
         for bench, report in zip(live, reports, strict=True):
             watch.judge(bench.arm.name, report.requests, epoch_ns)
@@ -210,22 +209,6 @@ def _engine(block: Block, setting: Setting, bench: Bench) -> Process:
     name, service = bench.arm.name, bench.mesh.services[0]
     spec = steady.process(f"engine-{block.name}", service.address, service.port, block, name, setting.trial.seed)
     return setting.cluster.run(workload.client_name(name), name, spec)
-
-
-def _walk(block: Block, epoch_ns: int, watch: Watch) -> None:
-    """Let the block's time pass. Whole windows are watched one by one; between slices nothing may stir."""
-    look_s = min(LOOK_S, block.guard_s / 2)
-    if block.kind is not BlockKind.SLICES:
-        for window in block.windows:
-            _sleep_until(epoch_ns, window.start_s - look_s)
-            watch.begin(window)
-            _sleep_until(epoch_ns, window.start_s + window.duration_s + look_s)
-            watch.end(window)
-    _sleep_until(epoch_ns, block.duration_s)
-
-
-def _sleep_until(epoch_ns: int, after_s: float) -> None:
-    time.sleep(max(0.0, after_s - (time.monotonic_ns() - epoch_ns) / 1e9))
 
 
 def _counted(

@@ -26,7 +26,7 @@ ROOMS = {  # room: what it may import of this project, beside itself and lab.com
     "lab.datapath": PLACES | {"datapaths"},
     "lab.workload": PLACES,
     "lab.subject": PLACES | {"datapaths"},
-    "lab.study": PLACES | {"lab.datapath", "lab.load", "lab.meter", "lab.subject", "lab.workload"},
+    "lab.study": PLACES | {"lab.datapath", "lab.gates", "lab.load", "lab.meter", "lab.subject", "lab.workload"},
     "lab.load": PLACES,
     "lab.meter": PLACES | {"lab.bcc"},
     "lab.plan": DATA | {"lab.scenario", "lab.datapath"},

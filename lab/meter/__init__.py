@@ -4,7 +4,7 @@ A block is watched in one straight line::
 
     with Watch(block, meters(block.kind, cluster)) as watch:   # instruments start before the engines do
         ...start the engines...
-        watch.begin(window); ...; watch.end(window)            # just before each window and just after it
+        watch.walk(epoch_ns)                                    # `begin` before each whole window, `end` after it
         ...collect the engines...
         watch.judge(arm, requests, epoch_ns)                    # what an engine says, beside what was seen
     watch.readings, watch.missing
@@ -14,6 +14,7 @@ An engine must keep its connections open until the last window's `end` has retur
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ from lab.record import Block, BlockKind, CannotRun, Reading, Window
 
 if TYPE_CHECKING:
     from lab.meter.awake import Awake  # its own process imports this package
+
+
+LOOK_S = 0.1  # meters begin this long before a window and end this long after it, in the silence around it
 
 
 class Meter:
@@ -84,6 +88,17 @@ class Watch:
         else:
             self.meters.append(meter)
 
+    def walk(self, epoch_ns: int) -> None:
+        """Let the block's time pass. Whole windows are watched one by one; between slices nothing may stir."""
+        look_s = min(LOOK_S, self.block.guard_s / 2)
+        if self.block.kind is not BlockKind.SLICES:
+            for window in self.block.windows:
+                _sleep_until(epoch_ns, window.start_s - look_s)
+                self.begin(window)
+                _sleep_until(epoch_ns, window.start_s + window.duration_s + look_s)
+                self.end(window)
+        _sleep_until(epoch_ns, self.block.duration_s)
+
     def begin(self, window: Window) -> None:
         """The first meter begins last and ends first: what the others cost must not be on its bill."""
         for meter in reversed(self.meters):
@@ -120,6 +135,10 @@ class Watch:
         self.meters = []
         if errors:
             raise errors[0]
+
+
+def _sleep_until(epoch_ns: int, after_s: float) -> None:
+    time.sleep(max(0.0, after_s - (time.monotonic_ns() - epoch_ns) / 1e9))
 
 
 def meters(kind: BlockKind, cluster: Cluster, awake: Awake | None = None) -> tuple[Meter, ...]:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import ctypes
 
-from lab.bcc import DISTRIBUTION, load
 from lab.meter.bpf import libbpf
 from lab.record import CannotRun
-
-__all__ = ["DISTRIBUTION", "Layout", "load"]
 
 BTF_KIND_STRUCT = 4
 

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lab.meter.bcc import load
+from lab.bcc import load
 from lab.meter.bpf import CGROUP_INET_EGRESS, CGROUP_INET_INGRESS, attach
 from lab.meter.instrument import Instrument, serve
 from lab.record import Failed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -32,21 +32,28 @@ class Resident:
 
 def resident(process: Process) -> Resident:
     """The sum over the process and its children."""
+    return sum(map(rollup, rollups(process)), Resident(0, 0, 0))
+
+
+def rollups(process: Process) -> Iterator[str]:
+    """The smaps_rollup of the process and of each of its children."""
     leader(process)  # a process without pids is an error, not a zero
-    total = Resident(0, 0, 0)
     for pid in process.pids():
         try:
-            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            yield Path(f"/proc/{pid}/smaps_rollup").read_text()
         except OSError as error:
             raise gone(process, error) from error
-        total += rollup(text)
-    return total
 
 
 def rollup(text: str) -> Resident:
-    """One smaps_rollup. Its first line is the address range; the others are `Name: n kB`."""
-    values = {name: int(rest.split()[0]) * 1024 for name, _, rest in (x.partition(":") for x in text.splitlines()[1:])}
+    """One smaps_rollup, as what a process keeps."""
+    values = fields(text)
     return Resident(values["Rss"], values["Pss"], values["Private_Clean"] + values["Private_Dirty"])
+
+
+def fields(text: str) -> dict[str, int]:
+    """One smaps_rollup, bytes by name. Its first line is the address range; the others are `Name: n kB`."""
+    return {name: int(rest.split()[0]) * 1024 for name, _, rest in (x.partition(":") for x in text.splitlines()[1:])}
 
 
 def bpf_memory(processes: Iterable[Process]) -> dict[Process, Held]:

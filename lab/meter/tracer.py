@@ -12,7 +12,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.meter.bcc import Layout, load
+from lab.bcc import load
+from lab.meter.bcc import Layout
 from lab.meter.instrument import Instrument, serve
 from lab.record import Failed
 

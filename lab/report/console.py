@@ -42,7 +42,7 @@ def show(summary: Summary, verdicts: Sequence[Verdict], screen: Console | None =
         out.print(grid(studies.coefficients(summary)))
     if summary.foretold:
         out.print(grid(studies.foretold_briefly(summary)))
-        out.print(f"[dim]{escape(studies.score(summary))}.[/]\n", highlight=False)
+        out.print(f"[dim]{escape(studies.score(summary.foretold))}.[/]\n", highlight=False)
     for warning in summary.warnings:
         out.print(f"[yellow]![/] {escape(warning)}", highlight=False)
 

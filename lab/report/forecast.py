@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -12,22 +11,11 @@ from lab.claims import footprint
 from lab.report import looks, studies, units
 from lab.report.figures import fleet
 from lab.report.table import Table
-from lab.sim.answer import Answer
-from lab.sim.memory import Estimate
+from lab.sim.answer import Answer, Point
 from lab.sim.validation import Outcome
+from lab.summary import Estimate
 
-SIMULATED, PUBLISHED, ARITHMETIC = "simulated", "published by others", "arithmetic"
-
-
-class Point(Protocol):
-    """A point of a sweep, as far as it is printed."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def value(self) -> float: ...
-    @property
-    def memory_bytes(self) -> dict[str, tuple[float, float, float]]: ...
+SIMULATED, PUBLISHED = "simulated", "published by others"
 
 
 def render(answer: Answer, name: str, points: Sequence[Point] = (), holdout: Outcome | None = None) -> str:
@@ -66,23 +54,16 @@ def tables(answer: Answer, points: Sequence[Point] = ()) -> list[tuple[str, Tabl
 def _held(holdout: Outcome | None) -> list[tuple[str, Table]]:
     if holdout is None:
         return []
-    title = f"Foretold and measured, {holdout.run} (measured): {studies.scored(holdout.foretold)}"
+    title = f"Foretold and measured, {holdout.run} (measured): {studies.score(holdout.foretold)}"
     return [(title, studies.outcomes(holdout.foretold))]
 
 
 def _claims(answer: Answer) -> Table:
     """C7 and C8 with intervals: what sidecars and node proxies hold, and what smaller tables save."""
-    found = {m.arm: m for m in answer.memories}
-    rows = [
-        ("C7", "1.5 TB in sidecars, 34 GB in node proxies", arm, units.size(m.full.value), _interval(m.full))
-        for arm, m in found.items()
-        if arm in ("sidecar", "pernode")
-    ]
-    rows += [
-        ("C8", "partial tables help", f"{arm}, scoped", units.size(m.scoped.value), _interval(m.scoped))
-        for arm, m in found.items()
-        if arm in ("sidecar", "pernode")
-    ]
+    proxies = [m for m in answer.memories if m.arm in ("sidecar", "pernode")]
+    told = [("C7", "1.5 TB in sidecars, 34 GB in node proxies", m.arm, m.full) for m in proxies]
+    told += [("C8", "partial tables help", f"{m.arm}, scoped", m.scoped) for m in proxies]
+    rows = [(*words, units.size(bytes_.value), _interval(bytes_)) for *words, bytes_ in told]
     return _table("claims", ("claim", "the post says", "architecture", "forecast", "95 %"), rows, 3)
 
 

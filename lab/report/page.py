@@ -88,7 +88,7 @@ def render(
         colours=looks.DARK,
         saturations=[c for c in summary.capacities if c.saturated_per_s is not None],
         tables=_tables(summary),
-        score=studies.score(summary),
+        score=studies.score(summary.foretold),
         figures={name: [_safe(d) for d in found] for name, found in _figures(summary, responses).items()},
     )
 

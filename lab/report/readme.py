@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from lab.summary import Summary
 
 PAGE, FIGURE = ROOT / "README.md", ROOT / "docs" / "headline.svg"
 FORECASTS = "forecasts"  # a folder beside the runs: a forecast is no run
+Runs = Mapping[str, Summary]
+"""Published runs by the names of their folders."""
+
 OPEN = (Word.NOT_MEASURABLE, Word.UNDECIDED)
 BEGIN, END = "<!-- measured: ", "<!-- end of measured -->"
 
@@ -44,24 +47,23 @@ def section(store: Store) -> str:
     )
 
 
-def others(named: Path) -> str:
+def others(beside: Runs) -> str:
     """The other published runs: what they say of each arm against the baseline. Runs may disagree; all are shown."""
     rows = tuple(
-        (f"`{folder.name}`", c.load, c.arm, c.metric, f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]", c.verdict)
-        for folder in runs_in(named.parent)
-        if folder != named
-        for c in Store.open(folder).summary().contrasts
+        (f"`{name}`", c.load, c.arm, c.metric, f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]", c.verdict)
+        for name, summary in beside.items()
+        for c in summary.contrasts
         if c.metric != "p99" and isfinite((r := c.ratio).value)
     )
     table = Table("others", ("run", "load", "arm", "metric", "ratio to none", "verdict"), rows, 4)
     return f"Longer looks at fewer arms, where one run may not settle it:\n\n{table.markdown()}" if rows else ""
 
 
-def priced(named: Path) -> str:
+def priced(beside: Runs) -> str:
     """Processor time of BPF programs per request, of every published run that weighed several eBPF arms."""
     rows = tuple(
-        (f"`{folder.name}`", cost.load, cost.arm, f"{bpf.value * 1e6:.2f} [{bpf.low * 1e6:.2f}, {bpf.high * 1e6:.2f}]")
-        for folder, summary in _beside(named)
+        (f"`{name}`", cost.load, cost.arm, f"{bpf.value * 1e6:.2f} [{bpf.low * 1e6:.2f}, {bpf.high * 1e6:.2f}]")
+        for name, summary in beside.items()
         if len({c.arm for c in summary.costs if "bpf" in c.per_request_s}) > 1
         for cost in summary.costs
         if (bpf := cost.per_request_s.get("bpf")) and bpf.value > 0
@@ -72,33 +74,26 @@ def priced(named: Path) -> str:
     )
 
 
-def further(named: Path) -> str:
+def further(main: Summary, beside: Runs) -> str:
     """Verdicts that only other published runs have, and how well what was foretold came true."""
-    main = {v.claim for v in claims.judge(Store.open(named).summary()) if v.word not in OPEN}
+    decided = {v.claim for v in claims.judge(main) if v.word not in OPEN}
     lines = [
-        f"- {v.claim} {v.word} (`{folder.name}`): {v.because}"
-        for folder, summary in _beside(named)
+        f"- {v.claim} {v.word} (`{name}`): {v.because}"
+        for name, summary in beside.items()
         for v in claims.judge(summary)
-        if v.word not in OPEN and v.claim not in main
+        if v.word not in OPEN and v.claim not in decided
     ]
-    lines += [f"- The simulator (`{f.name}`): {studies.score(s)}." for f, s in _beside(named) if s.foretold]
+    lines += [f"- The simulator (`{name}`): {studies.score(s.foretold)}." for name, s in beside.items() if s.foretold]
     return "\n".join(["Further runs, of memory and of predictions:", "", *lines]) if lines else ""
 
 
-def foreseen(named: Path) -> str:
+def foreseen(results: Path) -> str:
     """The published forecasts: what a cluster that was not measured would hold, from measured coefficients."""
     parts = []
-    for file in sorted((named.parent / FORECASTS).glob("*/answer.json")):
+    for file in sorted((results / FORECASTS).glob("*/answer.json")):
         title, table = forecast.tables(codec.load(Answer, codec.parse(file.read_bytes())))[0]
         parts.append(f"Simulated, not measured (`{FORECASTS}/{file.parent.name}`): {title}\n\n{table.markdown()}")
     return "\n\n".join(parts)
-
-
-def _beside(named: Path) -> Iterator[tuple[Path, Summary]]:
-    """The other published runs."""
-    for folder in runs_in(named.parent):
-        if folder != named:
-            yield folder, Store.open(folder).summary()
 
 
 def rebuilt(page: str) -> tuple[str, str]:
@@ -109,9 +104,11 @@ def rebuilt(page: str) -> tuple[str, str]:
     if not (mark and closed and end):
         raise Mistake(f"README.md has no section between `{BEGIN}results/RUN -->` and `{END}`; put both marks back")
     store = Store.open(ROOT / name)
-    more = (part for make in (others, priced, further, foreseen) if (part := make(ROOT / name)))
-    made = "\n\n".join((section(store), *more))
-    return f"{head}{mark}{name}{closed}\n{made}\n{end}{tail}", headline(store.summary())
+    results, main = (ROOT / name).parent, store.summary()
+    beside = {run.name: Store.open(run).summary() for run in runs_in(results) if run != ROOT / name}
+    parts = (section(store), others(beside), priced(beside), further(main, beside), foreseen(results))
+    made = "\n\n".join(filter(None, parts))
+    return f"{head}{mark}{name}{closed}\n{made}\n{end}{tail}", headline(main)
 
 
 def main() -> None:

@@ -86,13 +86,8 @@ def _foretold(one: Foretold) -> tuple[str, ...]:
     )
 
 
-def score(summary: Summary) -> str:
+def score(found: Sequence[Foretold]) -> str:
     """How many gates were passed and how many intervals held, in a sentence; empty where nothing was foretold."""
-    return scored(summary.foretold)
-
-
-def scored(found: Sequence[Foretold]) -> str:
-    """The same of predictions alone."""
     if not found:
         return ""
     passed, covered = sum(one.passed for one in found), sum(one.covered for one in found)

@@ -24,7 +24,11 @@ def markdown(summary: Summary, verdicts: Sequence[Verdict]) -> str:
         "## Accounting proof",
         _or(proofs.accounting(summary), "No datapath of this run counts requests."),
         *(["## Coefficients", studies.coefficients(summary).markdown()] if summary.coefficients else []),
-        *(["## Foretold", studies.score(summary), studies.foretold(summary).markdown()] if summary.foretold else []),
+        *(
+            ["## Foretold", studies.score(summary.foretold), studies.foretold(summary).markdown()]
+            if summary.foretold
+            else []
+        ),
         "## What limits these results",
         "\n".join(f"- {' '.join(w.split())}" for w in summary.warnings) or "Nothing was found.",
     ]

@@ -11,9 +11,10 @@ from lab.sim.calibration import Calibration
 from lab.sim.failures import Trouble
 from lab.sim.fleet import MOST_NODES, MOST_PODS, Fleet, Visibility
 from lab.sim.graph import Graph
-from lab.sim.memory import ARMS, Estimate, Habits
+from lab.sim.memory import ARMS, Habits
 from lab.sim.priors import PRIORS
 from lab.sim.shape import generate
+from lab.summary import Estimate
 
 ORIGIN = "simulated"
 SWUNG = ("pernode", "sidecar")  # whose memory is taken apart by inputs
@@ -51,6 +52,15 @@ class Published:
     conditions: str
     source: str
     date: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a sweep: the value that was set, and the bytes of every architecture."""
+
+    name: str
+    value: float
+    memory_bytes: dict[str, tuple[float, float, float]]  # value, low, high
 
 
 @dataclass(frozen=True)

@@ -16,19 +16,21 @@ CPU per visit was measured in the mean only; its coefficient of variation (0.5) 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from lab.record import Mistake
 from lab.sim.calibration import HIGH, LOW, Calibration
 from lab.sim.closed import sojourns
 from lab.sim.fleet import Fleet
-from lab.sim.memory import DRAWS, Estimate, Habits
+from lab.sim.memory import DRAWS, Habits
 from lab.sim.paths import NOTHING, Costs, fleet_network
 from lab.sim.requests import simulate
 from lab.sim.times import Gamma, Quantiles, Times
+from lab.summary import Estimate
 
 PROXIES = {"none": 0, "ebpf": 0, "pernode": 1, "sidecar": 2}  # on the way of a request
 BASE = "none"
@@ -135,9 +137,12 @@ def per_call(arm: str, calibration: Calibration) -> Estimate:
 
 
 def _over(of: Callable[[int | None], float], draws: int) -> Estimate:
-    found = [of(n) for n in range(draws)] or [of(None)]
-    low, high = np.quantile(found, (LOW, HIGH))
-    value = of(None)
+    return _estimate(of(None), [of(n) for n in range(draws)] or [of(None)])
+
+
+def _estimate(value: float, draws: Sequence[float] | npt.NDArray[np.float64]) -> Estimate:
+    """With the interval of its draws, stretched to hold the value."""
+    low, high = np.quantile(draws, (LOW, HIGH))
     return Estimate(value, min(value, float(low)), max(value, float(high)))
 
 
@@ -146,5 +151,4 @@ def cores(arm: str, calibration: Calibration, calls_per_s: float) -> Estimate:
     name = lowest(arm, calibration)
     names = [f"{name}.cpu_datapath_s", f"{name}.bpf_run_s"]
     value = sum(calibration.quantity(n).value for n in names) * calls_per_s
-    low, high = np.quantile(calibration.draws(names, DRAWS).sum(axis=1) * calls_per_s, (LOW, HIGH))
-    return Estimate(value, min(value, float(low)), max(value, float(high)))
+    return _estimate(value, calibration.draws(names, DRAWS).sum(axis=1) * calls_per_s)

@@ -17,6 +17,7 @@ import numpy as np
 from lab.record import Mistake
 from lab.sim.calibration import HIGH, LOW, Calibration
 from lab.sim.fleet import Fleet, Tables, Visibility
+from lab.summary import Estimate
 
 DRAWS = 1000
 
@@ -44,18 +45,6 @@ class Bill:
 
     arm: str
     counts: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A prediction with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __truediv__(self, by: float) -> Estimate:
-        return Estimate(self.value / by, self.low / by, self.high / by)
 
 
 def connections(fleet: Fleet, habits: Habits) -> float:

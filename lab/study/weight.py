@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lab.cluster import Process
-from lab.meter.memory import Resident, resident
-from lab.meter.processes import gone, leader
+from lab.meter.memory import Resident, fields, resident, rollups
+from lab.meter.processes import gone
 
 LOOK_S = 0.25
 REST = 0.002  # two looks that differ by less than this share: it has come to rest
@@ -30,16 +30,7 @@ def at_rest(process: Process) -> Resident:
 
 def dirty_bytes(process: Process) -> int:
     """What the process has written to and nobody can share with it (Private_Dirty of smaps_rollup)."""
-    leader(process)
-    return sum(_field(process, pid, "Private_Dirty") for pid in process.pids())
-
-
-def _field(process: Process, pid: int, name: str) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError as error:
-        raise gone(process, error) from error
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+    return sum(fields(text)["Private_Dirty"] for text in rollups(process))
 
 
 def weigh(processes: Sequence[Process]) -> Iterator[tuple[str, float]]:

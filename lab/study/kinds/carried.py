@@ -18,6 +18,7 @@ import numpy.typing as npt
 from lab import datapath, workload
 from lab.cluster import Cluster, Layout, Mesh, Node, Part, PodSpec, ProcessSpec, ServiceSpec
 from lab.datapath import Datapath
+from lab.gates import raw
 from lab.load import steady
 from lab.meter import Watch, meters
 from lab.meter.awake import Awake, virtual
@@ -94,11 +95,7 @@ def _offered(
         epoch_ns = time.monotonic_ns() + round(HEAD_START_S * 1e9)
         for engine in engines:
             steady.start(engine, epoch_ns)
-        for begins, act in ((True, watch.begin), (False, watch.end)):
-            window = block.windows[0]
-            at_s = window.start_s - 0.1 if begins else window.start_s + window.duration_s + 0.1
-            time.sleep(max(0.0, at_s - (time.monotonic_ns() - epoch_ns) / 1e9))
-            act(window)
+        watch.walk(epoch_ns)
         reports = [steady.collect(engine, block.load.timeout_s + DRAIN_S) for engine in engines]
     return np.concatenate([r.requests for r in reports]), watch.readings, sum(r.on_wire for r in reports)
 
@@ -122,9 +119,7 @@ def _times(requests: Requests, block: Block) -> Iterator[tuple[str, float]]:
     failed = float(np.mean(requests["outcome"] != OUTCOMES.index(Outcome.OK)))
     if failed > MOST_FAILED:
         raise Failed(f"{failed:.1%} of the requests failed at {block.load.rate_per_s:g}/s; ask for a lower rate")
-    opens_ns = round((block.windows[0].start_s + block.drop_s) * 1e9)
-    judged = requests[(requests["scheduled_ns"] >= opens_ns) & (requests["done_ns"] >= 0)]
-    response_s = (judged["done_ns"] - judged["scheduled_ns"]) / 1e9
+    response_s = raw.response_s(requests[raw.judged(block, requests) & (requests["done_ns"] >= 0)])
     for share, value in zip(SHARES, np.percentile(response_s, SHARES), strict=True):
         yield f"response_q{share:02d}_s", float(value)
     yield "response_p99_s", float(np.percentile(response_s, 99))
