@@ -305,10 +305,14 @@ class Word(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the stored runs say of one claim. `evidence` are the sentences and numbers it stands on."""
+    """What the stored runs say of one claim.
+
+    `evidence` are the sentences and numbers it stands on; `conditions` come with the most important first.
+    """
 
     claim: str
     word: Word
     because: str
     evidence: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
+    measured: bool = True  # False: the run holds nothing that the rule could judge

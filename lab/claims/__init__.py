@@ -5,6 +5,7 @@ The post: Thomas Graf, "How eBPF will solve Service Mesh - Goodbye Sidecars", Is
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,6 +29,12 @@ class Claim:
     scenario: str
     rule: Rule
 
+    @property
+    def demands(self) -> str:
+        """What the rule asks for, in a sentence: the first paragraph of its docstring, without the claim's number."""
+        said = (inspect.getdoc(self.rule) or "").partition("\n\n")[0]
+        return " ".join(said.removeprefix(f"{self.id}.").split())
+
 
 def judge(summary: Summary) -> tuple[Verdict, ...]:
     """A verdict on every claim, in the ledger's order, from the summary and nothing else."""
@@ -36,7 +43,8 @@ def judge(summary: Summary) -> tuple[Verdict, ...]:
 
 def _unmeasured(number: str) -> Rule:
     def rule(_: Summary) -> Verdict:
-        return Verdict(number, Word.NOT_MEASURABLE, "no scenario measures it yet")
+        """Nothing yet: no scenario measures it."""
+        return Verdict(number, Word.NOT_MEASURABLE, "no scenario measures it yet", measured=False)
 
     return rule
 

@@ -25,7 +25,10 @@ POOLING = "each proxy opens one connection upstream for each one downstream, as 
 
 
 def connections_multiply(summary: Summary) -> Verdict:
-    """C5. What was counted in every namespace on the path against the post's 1, 2 and 3."""
+    """C5. Each connection of the application is 1 on its whole path with eBPF, 2 per node, 3 with sidecars (±1 %).
+
+    Counted in every namespace on the path.
+    """
     seen = [s for s in summary.sockets if s.scenario == HOLD_SCENARIO and s.datapath in POST_CONNECTIONS]
     evidence = tuple(words.sockets(s) for s in summary.sockets if s.scenario == HOLD_SCENARIO)
     missing = sorted(set(POST_CONNECTIONS) - {s.datapath for s in seen})
@@ -35,7 +38,7 @@ def connections_multiply(summary: Summary) -> Verdict:
         return Verdict("C5", Word.DOES_NOT_HOLD, f"connections for each of the application's: {because}", evidence)
     if missing:
         because = f"sockets of {', '.join(missing)} were not counted; measure them with: mesh-lab run {HOLD_SCENARIO}"
-        return Verdict("C5", Word.UNDECIDED, because, evidence)
+        return Verdict("C5", Word.UNDECIDED, because, evidence, measured=False)
     because = "one connection of the application is 1 with eBPF, 2 with a proxy per node, 3 with sidecars"
     return Verdict("C5", Word.HOLDS, because, evidence, (POOLING, *_socket_memory(summary)))
 
@@ -63,13 +66,16 @@ def arithmetic() -> tuple[str, ...]:
 
 
 def fleet_memory(summary: Summary) -> Verdict:
-    """C7. The post's arithmetic, and the same fleet with the footprints of this run."""
+    """C7. As measured, 15,000 sidecars hold 1.5 TB even with shared pages once a node; 500 node proxies 34 GB at most.
+
+    The post's own multiplication is done again beside it. Holds if: only with shared pages counted for every process.
+    """
     evidence = arithmetic()
     sidecar = _measured(summary, "sidecar")
     pernode = _measured(summary, "pernode")
     if sidecar is None or pernode is None:
         because = f"no footprint was measured; measure it with: mesh-lab run {FLEET_SCENARIO}"
-        return Verdict("C7", Word.UNDECIDED, because, evidence)
+        return Verdict("C7", Word.UNDECIDED, because, evidence, measured=False)
     agent = _measured(summary, "ebpf")
     evidence += (*_fleet(sidecar, PROXIES), *_fleet(pernode, NODES), *(_fleet(agent, NODES) if agent else ()))
     pss = {"sidecar": PROXIES * _each(sidecar, "pss"), "pernode": NODES * _each(pernode, "pss")}

@@ -15,12 +15,14 @@ MATTERS = 1.1  # growth by a tenth is growth
 
 
 def tables_grow(summary: Summary) -> Verdict:
-    """C8. One proxy with the tables of the post's cluster against one with none, and against one with a hundredth."""
+    """C8. A proxy with the tables of the post's cluster has at least 1.1 times the memory of one with none, and of one
+    with a hundredth of them, and both coefficients are surely above 0.
+    """
     found = {c.term: c for c in summary.coefficients if (c.study, c.law) == (STUDY, LAW)}
     evidence = tuple(_said(c) for c in found.values())
     if missing := [term for term in ("base", "cluster", "endpoint") if term not in found]:
         because = f"no bytes per {', '.join(missing)} were measured; measure them with: mesh-lab run {STUDY}"
-        return Verdict("C8", Word.UNDECIDED, because, evidence)
+        return Verdict("C8", Word.UNDECIDED, because, evidence, measured=False)
     base, full, scoped = (_proxy(found, share) for share in (0.0, 1.0, SCOPED))
     grown, helped = full / base, full / scoped
     because = (

@@ -45,11 +45,15 @@ class Step:
 
 
 def order_of_arms(summary: Summary) -> Verdict:
-    """C6. At each load that all three arms keep, each against the next, round by round; p50 and mean."""
+    """C6. At each load that eBPF, node proxy and sidecar keep, each is surely slower than the one before (p50, mean).
+
+    Compared round by round; Wilcoxon's test after Holm must agree with the interval.
+    """
     steps = _steps(summary)
     evidence = (*(f"{s.place}: ratio {words.interval(s.ratio)}" for s in steps), *_knees(summary))
     if not steps:
-        return Verdict("C6", Word.UNDECIDED, f"no load was compared for all of {', '.join(ORDER)}; {RUN}", evidence)
+        because = f"no load was compared for all of {', '.join(ORDER)}; {RUN}"
+        return Verdict("C6", Word.UNDECIDED, because, evidence, measured=False)
     right, wrong = [s for s in steps if s.right], [s for s in steps if s.wrong]
     conditions = (
         *(f"the other way round: {s.place}" for s in wrong),

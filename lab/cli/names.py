@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from lab.cli.common import Json, app, table
 
 
@@ -34,20 +29,3 @@ def datapaths(json_: Json = False) -> None:
         for n, d in found
     ]
     table(("datapath", "what it is", "connections", "features"), rows, json_)
-
-
-@app.command()
-def claims(
-    run_folder: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="Judge by this run.")] = None,
-    json_: Json = False,
-) -> None:
-    """List the claims under test, with the verdicts of a run if one is given."""
-    from lab import claims as ledger
-    from lab.store import Store
-
-    verdicts = {v.claim: v for v in ledger.judge(Store.open(run_folder).summary())} if run_folder else {}
-    rows = [
-        (c.id, c.statement, c.scenario or "-", str(verdicts[c.id].word) if c.id in verdicts else "-")
-        for c in ledger.CLAIMS
-    ]
-    table(("claim", "statement", "scenario", "verdict"), rows, json_)

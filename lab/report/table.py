@@ -17,11 +17,11 @@ class Table:
 
     def markdown(self) -> str:
         """As a GitHub-flavoured table, padded so that it reads well as plain text too."""
-        cells = [[_inert(cell) for cell in row] for row in (self.columns, *self.rows)]
+        cells = [[inert(cell) for cell in row] for row in (self.columns, *self.rows)]
         widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(self.columns))]
         rule = ["-" * w if i < self.words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
         lines = ["| " + " | ".join(self._padded(row, widths)) + " |" for row in (cells[0], rule, *cells[1:])]
-        return "\n".join([*lines, *(["", f"{_inert(self.hint)}."] if self.hints else [])])
+        return "\n".join([*lines, *(["", f"{inert(self.hint)}."] if self.hints else [])])
 
     @property
     def hint(self) -> str:
@@ -32,6 +32,6 @@ class Table:
         return [c.ljust(w) if i < self.words else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
 
 
-def _inert(cell: str) -> str:
+def inert(cell: str) -> str:
     """Neither a column's end, a line's end, nor HTML."""
     return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")
