@@ -99,7 +99,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Pod:
-    """A placed pod. `cgroup` is its cgroup v2 folder as the node's agents see it; None: agents must find it."""
+    """A placed pod. `cgroup` is its cgroup v2 folder as the node's agents see it; None: they find it by `uid`."""
 
     name: str
     node: str
@@ -107,6 +107,7 @@ class Pod:
     app: str
     address: str
     cgroup: Path | None
+    uid: str = ""  # what its cluster calls it, where that is not the name
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,14 @@ class Layout:
     node_processes: NodeProcesses = lambda node, mesh: ()
 
 
+@dataclass(frozen=True)
+class Container:
+    """What instruments on a node look for in /proc: a pod's uid, and a container's id without the runtime's name."""
+
+    pod: str
+    id: str
+
+
 class Process(ABC):
     """A started process. Meters read it through `pids` and `cgroup` on the machine it runs on."""
 
@@ -176,6 +185,7 @@ class Process(ABC):
     where: str  # pod or node name
     arm: str
     cgroup: Path | None  # its own cgroup v2 folder
+    container: Container | None = None  # that it runs in; its `pids` are then those inside the container
 
     @abstractmethod
     def pids(self) -> tuple[int, ...]:
