@@ -23,11 +23,12 @@ from rich.table import Table
 
 from lab import datapath, kernel
 from lab import plan as planning
+from lab.behaviour import Journey
 from lab.cluster import cgroup, netns
 from lab.meter.cpu import host_times
 from lab.meter.host import steal_share
 from lab.question import Study
-from lab.record import LabError, Need
+from lab.record import LabError, Need, Scenario
 
 STEAL_S = 1.0  # how long the hypervisor's share is watched
 MOST_STEAL = 0.02
@@ -113,10 +114,19 @@ def _scenarios(there: frozenset[Need]) -> Iterator[Ability]:
             yield Ability("study", scenario.name, not lacks, tuple(sorted(lacks)))
             continue
         needs = ALWAYS.union(*(datapath.find(d).needs for d in scenario.datapaths))
-        if any(load.service_time_s for p in scenario.profiles.values() for load in p.compare):
+        if _sleeps(scenario):
             needs |= {Need.NGINX_LUA}
         lacks = needs - there
-        yield Ability("scenario", scenario.name, not lacks, tuple(sorted(lacks)))
+        yield Ability(
+            "journey" if isinstance(scenario, Journey) else "scenario", scenario.name, not lacks, tuple(sorted(lacks))
+        )
+
+
+def _sleeps(question: Scenario | Journey) -> bool:
+    """Must its server let time pass?"""
+    if isinstance(question, Journey):
+        return question.sleeps
+    return any(load.service_time_s for p in question.profiles.values() for load in p.compare)
 
 
 def _probe(need: Need) -> Probe:

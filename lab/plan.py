@@ -8,9 +8,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from lab import datapath
+from lab.behaviour import Journey, Turn
 from lab.question import Prediction, Repeat, Study
 from lab.record import Arm, Arrivals, Block, BlockKind, Load, Mistake, Placement, Profile, Scenario, Trial, Window
-from lab.scenario import Options, find_amount, find_profile, find_question, find_scenario, narrow, scenario_names
+from lab.scenario import (
+    OF_JOURNEYS,
+    Options,
+    find_amount,
+    find_crowd,
+    find_profile,
+    find_question,
+    find_scenario,
+    narrow,
+    scenario_names,
+)
 
 __all__ = ["Plan", "find_question", "find_scenario", "plan", "scenario_names"]
 
@@ -21,6 +32,7 @@ PROBES = frozenset({BlockKind.LADDER, BlockKind.COST, BlockKind.REFEREE})  # in 
 DEPLOYMENT_S = 12.0  # allowance per trial: place pods, start proxies and agents, wait until ready, remove
 WATCHED_GUARD_S = 0.5  # silence around windows at whose edges meters read much
 CASE_S = 5.0  # allowance per case of a study
+TURN_S = 10.0  # allowance per turn of a journey: place one arm, start Locust, let users finish
 BLOCK_S = 1.5  # allowance per block: start the engines, open and warm connections, read meters
 
 
@@ -44,13 +56,16 @@ class Plan:
     studies: tuple[Study, ...] = ()
     repeats: tuple[Repeat, ...] = ()  # of the studies
     predictions: tuple[Prediction, ...] = ()  # of their cases; made before anything is measured
+    journeys: tuple[Journey, ...] = ()
+    turns: tuple[Turn, ...] = ()  # of the journeys, in the order they are walked
 
     @property
     def seconds(self) -> float:
-        """How long the run will take: its blocks, and the allowances DEPLOYMENT_S, BLOCK_S and CASE_S."""
+        """How long the run will take: blocks and turns, and the allowances DEPLOYMENT_S, BLOCK_S, CASE_S and TURN_S."""
         blocks = [block for trial in self.trials for block in trial.blocks]
         cases = sum(len(repeat.cases) for repeat in self.repeats)
-        return sum(b.duration_s + BLOCK_S for b in blocks) + DEPLOYMENT_S * len(self.trials) + CASE_S * cases
+        walked_s = sum(turn.seconds + TURN_S for turn in self.turns)
+        return sum(b.duration_s + BLOCK_S for b in blocks) + DEPLOYMENT_S * len(self.trials) + CASE_S * cases + walked_s
 
     def trial(self, name: str) -> Trial:
         """The trial of that name."""
@@ -66,9 +81,16 @@ class Plan:
             raise Mistake(f"no repeat {name!r} in run {self.run}; there are {', '.join(r.name for r in self.repeats)}")
         return found[0]
 
+    def turn(self, name: str) -> Turn:
+        """The turn of a journey of that name."""
+        found = [t for t in self.turns if t.name == name]
+        if not found:
+            raise Mistake(f"no turn {name!r} in run {self.run}; there are {', '.join(t.name for t in self.turns)}")
+        return found[0]
+
 
 def plan(
-    questions: Sequence[Scenario | Study],
+    questions: Sequence[Scenario | Study | Journey],
     profile: str,
     *,
     seed: int,
@@ -85,15 +107,22 @@ def plan(
     placement: Placement | None = None,
     duration_s: float | None = None,
     deployments: int | None = None,
+    users: int | None = None,
+    processes: int | None = None,
+    workers: int | None = None,
+    web_ui: int | None = None,
 ) -> Plan:
     """The plan of one run. Equal arguments give equal plans; `created` and `run` come from the clock when not given.
 
     The options from `datapaths` on are those of `lab.scenario.Options`. `Mistake` for what is unknown or out of range.
     """
     created = created or datetime.now(UTC).isoformat(timespec="seconds")
-    options = Options(datapaths, rate, connections, placement, duration_s, deployments)
+    options = Options(
+        datapaths, rate, connections, placement, duration_s, deployments, users, processes, workers, web_ui
+    )
     scenarios = [q for q in _distinct(questions) if isinstance(q, Scenario)]
     studies = [q for q in questions if isinstance(q, Study)]
+    journeys = [q for q in questions if isinstance(q, Journey)]
     return Plan(
         schema=SCHEMA,
         run=run or f"{''.join(c for c in created[:19] if c.isdigit())}-{profile}",
@@ -110,6 +139,8 @@ def plan(
         asked=options.given(),
         studies=tuple(studies),
         repeats=tuple(r for s in studies for r in _repeats(s, profile, seed, options)),
+        journeys=tuple(journeys),
+        turns=tuple(t for j in journeys for t in _turns(j, profile, seed, options)),
     )
 
 
@@ -124,7 +155,36 @@ def _repeats(study: Study, profile: str, seed: int, options: Options) -> Iterabl
         yield Repeat(f"{study.name}-r{number}", study.name, number, dice.getrandbits(31), cases)
 
 
-def _distinct(questions: Sequence[Scenario | Study]) -> Sequence[Scenario | Study]:
+def _turns(journey: Journey, profile: str, seed: int, options: Options) -> Iterable[Turn]:
+    """Every arm once in each repeat, in an order of its own. With repeats there are two of `none`, as in scenarios."""
+    crowd = find_crowd(journey, profile)
+    if others := options.given().keys() & {"rate", "connections"}:
+        raise Mistake(f"journey {journey.name} was given {', '.join(sorted(others))}; its users decide: give --users")
+    repeats = options.deployments or crowd.repeats
+    names = _names(journey.datapaths, options.datapaths)
+    again = (Arm(AGAIN, BASE),) if repeats > 1 and BASE in names else ()
+    arms = (*(Arm(name, name) for name in names), *again)
+    seconds = options.duration_s or crowd.seconds
+    for number in range(1, repeats + 1):
+        dice = _dice(seed, journey.name, number)
+        for arm in dice.sample(arms, len(arms)):
+            yield Turn(
+                name=f"{journey.name}-r{number}-{arm.name}",
+                journey=journey.name,
+                repeat=number,
+                arm=arm,
+                seed=dice.getrandbits(31),
+                users=options.users or crowd.users,
+                spawn_per_s=crowd.spawn_per_s,
+                seconds=seconds,
+                settle_s=min(crowd.settle_s, seconds / 2),
+                placement=options.placement or journey.placement,
+                processes=options.processes or 1,
+                workers=options.workers or 0,
+            )
+
+
+def _distinct(questions: Sequence[Scenario | Study | Journey]) -> Sequence[Scenario | Study | Journey]:
     names = [q.name for q in questions]
     if not names or len(set(names)) < len(names):
         raise Mistake(f"scenarios={','.join(names)}; name at least one, and each once")
@@ -132,6 +192,8 @@ def _distinct(questions: Sequence[Scenario | Study]) -> Sequence[Scenario | Stud
 
 
 def _trials(scenario: Scenario, asked: Profile, seed: int, options: Options) -> Iterable[Trial]:
+    if others := options.given().keys() & OF_JOURNEYS:
+        raise Mistake(f"scenario {scenario.name} was given {', '.join(sorted(others))}, which are options of journeys")
     profile = narrow(asked, options)
     arms = _arms(scenario, profile, options.datapaths)
     start = _dice(seed, scenario.name).sample(range(len(arms)), len(arms))
@@ -168,14 +230,19 @@ def _apart(blocks: Sequence[Block]) -> Iterable[tuple[str, tuple[Block, ...]]]:
 
 
 def _arms(scenario: Scenario, profile: Profile, datapaths: Sequence[str] | None) -> tuple[Arm, ...]:
-    names = tuple(scenario.datapaths if datapaths is None else map(_known, datapaths))
-    if not names or len(set(names)) < len(names):
-        raise Mistake(f"datapaths={','.join(names)}; name at least one, and each once")
+    names = _names(scenario.datapaths, datapaths)
     if not profile.compare:
         return tuple(Arm(name, name) for name in names)
     if BASE not in names:
         raise Mistake(f"datapaths={','.join(names)}; scenario {scenario.name} compares with {BASE}: add it to the list")
     return (*(Arm(name, name) for name in names), Arm(AGAIN, BASE))
+
+
+def _names(own: Sequence[str], asked: Sequence[str] | None) -> tuple[str, ...]:
+    names = tuple(own if asked is None else map(_known, asked))
+    if not names or len(set(names)) < len(names):
+        raise Mistake(f"datapaths={','.join(names)}; name at least one, and each once")
+    return names
 
 
 def _known(name: str) -> str:

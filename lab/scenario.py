@@ -8,17 +8,27 @@ import pkgutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from lab.behaviour import Crowd, Journey
 from lab.question import Amount, Forecast, Study
 from lab.record import Load, Mistake, Placement, Profile, Scenario
 
 HELD_S = 20.0  # how long one asked rate is held when no duration was asked
+JOURNEYS = "journeys_"  # begins the name of a journey: `journeys_browse` is in `scenarios/journeys/browse.py`
 
 
 def scenario_names() -> tuple[str, ...]:
     """Every question that can be measured, sorted: the modules of the package `scenarios` but the forecasts."""
     import scenarios
 
-    return tuple(name for name in _modules(scenarios.__path__) if name not in forecast_names())
+    found = (name for name in _modules(scenarios.__path__) if name not in forecast_names())
+    return tuple(sorted((*found, *journey_names())))
+
+
+def journey_names() -> tuple[str, ...]:
+    """Every journey there is, sorted: the modules of the package `scenarios.journeys`, `journeys_` before each."""
+    import scenarios.journeys
+
+    return tuple(f"{JOURNEYS}{name}" for name in _modules(scenarios.journeys.__path__))
 
 
 def forecast_names() -> tuple[str, ...]:
@@ -37,6 +47,8 @@ def find_scenario(name: str) -> Scenario:
     """The scenario defined as SCENARIO in `scenarios/<name>.py`."""
     if name not in scenario_names():
         raise Mistake(f"no scenario {name!r}; there are {', '.join(scenario_names())}")
+    if name in journey_names():
+        raise Mistake(f"{name} is a journey; find it with find_question or find_journey")
     found = getattr(importlib.import_module(f"scenarios.{name}"), "SCENARIO", None)
     if not isinstance(found, Scenario) or found.name != name:
         raise Mistake(f"scenarios/{name}.py must define SCENARIO, a Scenario named {name!r}; it has {found!r:.60}")
@@ -53,12 +65,25 @@ def find_forecast(name: str) -> Forecast:
     return found
 
 
-def find_question(name: str) -> Scenario | Study:
-    """The scenario, or the STUDY, defined in `scenarios/<name>.py`."""
+def find_journey(name: str) -> Journey:
+    """The JOURNEY defined in `scenarios/journeys/<name without its prefix>.py`."""
+    if name not in journey_names():
+        raise Mistake(f"no journey {name!r}; there are {', '.join(journey_names())}")
+    module = f"scenarios.journeys.{name.removeprefix(JOURNEYS)}"
+    found = getattr(importlib.import_module(module), "JOURNEY", None)
+    if not isinstance(found, Journey) or found.name != name:
+        raise Mistake(f"{module} must define JOURNEY, a Journey named {name!r}; it has {found!r:.60}")
+    return found
+
+
+def find_question(name: str) -> Scenario | Study | Journey:
+    """The scenario, or the STUDY, defined in `scenarios/<name>.py`; or the journey of that name."""
     if name in forecast_names():
         raise Mistake(f"{name} is a forecast and cannot be measured; answer it with: mesh-lab simulate {name}")
     if name not in scenario_names():
         raise Mistake(f"no scenario {name!r}; there are {', '.join(scenario_names())}")
+    if name in journey_names():
+        return find_journey(name)
     found = getattr(importlib.import_module(f"scenarios.{name}"), "STUDY", None)
     if found is None:
         return find_scenario(name)
@@ -74,11 +99,22 @@ def find_amount(study: Study, name: str) -> Amount:
     return study.profiles[name]
 
 
+def find_crowd(journey: Journey, name: str) -> Crowd:
+    """How much of `journey` the profile `name` runs."""
+    if name not in journey.profiles:
+        raise Mistake(f"no profile {name!r} in journey {journey.name}; there are {', '.join(journey.profiles)}")
+    return journey.profiles[name]
+
+
 def find_profile(scenario: Scenario, name: str) -> Profile:
     """How much of `scenario` the profile `name` runs."""
     if name not in scenario.profiles:
         raise Mistake(f"no profile {name!r} in scenario {scenario.name}; there are {', '.join(scenario.profiles)}")
     return scenario.profiles[name]
+
+
+WHOLE = ("deployments", "users", "processes", "workers", "web_ui")
+OF_JOURNEYS = frozenset({"users", "processes", "workers", "web_ui"})  # options that say nothing to another question
 
 
 @dataclass(frozen=True)
@@ -87,7 +123,8 @@ class Options:
 
     `rate` narrows ladder, comparison, cost and the rest to one rate, held for HELD_S unless `duration_s` is given.
     `duration_s` is how long each arm carries each load: once in slices, summed over all deployments, and once more in
-    one whole window of every deployment's cost (or hold) block.
+    one whole window of every deployment's cost (or hold) block. Of a journey it is how long its users stay.
+    `web_ui` is the port of this machine's loopback on which Locust's pages are shown.
     """
 
     datapaths: Sequence[str] | None = None
@@ -96,9 +133,13 @@ class Options:
     placement: Placement | None = None
     duration_s: float | None = None
     deployments: int | None = None
+    users: int | None = None  # of journeys, as what follows
+    processes: int | None = None
+    workers: int | None = None
+    web_ui: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("rate", 0.0), ("duration_s", 0.0), ("deployments", 0.5)):
+        for name, least in (("rate", 0.0), ("duration_s", 0.0), *((whole, 0.5) for whole in WHOLE)):
             value = getattr(self, name)
             if value is not None and not (least < value < math.inf):
                 raise Mistake(f"{name}={value}; it must be a finite number above 0")

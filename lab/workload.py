@@ -1,7 +1,8 @@
 """The application that is measured: an unmodified nginx that answers as asked, and the pods and service around it.
 
 Targets: `/bytes/N` answers exactly N bytes; `/sleep/MS/bytes/N` lets MS milliseconds pass first, without keeping the
-worker from other requests; `/health` answers 200. Sizes are fixed when the server is deployed; others answer 404.
+worker from other requests; `/close` closes the connection instead of answering; `/health` answers 200. Sizes are fixed
+when the server is deployed; others answer 404.
 
 A body of up to `MEMORY_BYTES` stands in the configuration and leaves in one write together with its headers; a larger
 one is a file sent from the page cache by sendfile. Both cost the server less than any code that would generate bytes.
@@ -70,8 +71,13 @@ _SLEEP = """\
     }"""
 
 
-def server(port: int = PORT, sizes: Iterable[int] = (128,), sleeps: bool = False) -> tuple[ProcessSpec, ...]:
-    """nginx with one worker that answers `/bytes/N` for every N of `sizes`, and `/sleep/…` where `sleeps`.
+_CLOSE = "    location = /close { return 444; }"  # nginx's word for: close the connection, say nothing
+
+
+def server(
+    port: int = PORT, sizes: Iterable[int] = (128,), sleeps: bool = False, closes: bool = False
+) -> tuple[ProcessSpec, ...]:
+    """nginx with one worker: `/bytes/N` for every N of `sizes`, `/sleep/…` where `sleeps`, `/close` where `closes`.
 
     It runs as one process (the worker is its own master), logs no requests, and never closes a connection by itself.
     nginx counts time in whole milliseconds: a busy worker may end a sleep up to 1 ms early.
@@ -82,7 +88,7 @@ def server(port: int = PORT, sizes: Iterable[int] = (128,), sleeps: bool = False
         name="nginx",
         argv=(*_prepare(wanted), str(nginx()), "-e", "stderr", "-p", "{dir}", "-c", "{dir}/nginx.conf"),
         part=Part.APP,
-        files={"nginx.conf": rendered(port, wanted, sleeps)},
+        files={"nginx.conf": rendered(port, wanted, sleeps, closes)},
         user=UID,
         ready=Http(port, "/health"),
     )
@@ -120,9 +126,9 @@ def server_name(arm: str) -> str:
     return f"{arm}-server"
 
 
-def rendered(port: int, sizes: Iterable[int], sleeps: bool) -> str:
+def rendered(port: int, sizes: Iterable[int], sleeps: bool, closes: bool = False) -> str:
     """The server's configuration; the same arguments on the same machine always give the same bytes."""
-    locations = [_location(n) for n in sizes] + [_SLEEP] * sleeps
+    locations = [_location(n) for n in sizes] + [_SLEEP] * sleeps + [_CLOSE] * closes
     modules = [f"load_module {path};" for path in lua_modules()] if sleeps else []
     text = _FRAME.replace("@modules@", "\n".join(modules)).replace("@locations@", "\n".join(locations))
     return text.replace("@port@", str(port)).replace("@connections@", str(MOST_CONNECTIONS + SPARE_CONNECTIONS))

@@ -10,12 +10,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-DATA = {"lab.record", "lab.question"}
+DATA = {"lab.record", "lab.question", "lab.behaviour"}
 PLACES = DATA | {"lab.cluster"}
 JUDGES = DATA | {"lab.gates", "lab.stats", "lab.codec"}
 ROOMS = {  # room: what it may import of this project, beside itself and lab.compile
     "lab.record": set(),
     "lab.question": {"lab.record"},
+    "lab.behaviour": {"lab.record"},
     "lab.compile": DATA,
     "lab.bcc": DATA,
     "lab.codec": DATA,
@@ -28,6 +29,7 @@ ROOMS = {  # room: what it may import of this project, beside itself and lab.com
     "lab.subject": PLACES | {"datapaths"},
     "lab.study": PLACES | {"lab.datapath", "lab.gates", "lab.load", "lab.meter", "lab.subject", "lab.workload"},
     "lab.load": PLACES,
+    "lab.journey": PLACES | {"lab.datapath", "lab.gates", "lab.workload"},
     "lab.meter": PLACES | {"lab.bcc"},
     "lab.plan": DATA | {"lab.scenario", "lab.datapath"},
     "lab.trial": PLACES | {"lab.datapath", "lab.load", "lab.meter", "lab.gates", "lab.workload"},
