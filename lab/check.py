@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from lab import codec, gates
+from lab.gates import walk as walks
 from lab.record import OUTCOMES, Block, BlockKind, Finding, LabError, Outcome, Run, Trial
-from lab.store import PLAN, REPORT, STUDIES, SUMMARY, SYSTEM, TRIALS, Store, manifest, table
+from lab.store import JOURNEYS, PLAN, REPORT, STUDIES, SUMMARY, SYSTEM, TRIALS, Store, manifest, table
 from lab.store.entry import PLAN_HASH
 from lab.store.table import Rows
 
@@ -47,7 +48,8 @@ def check(folder: Path, strict: bool = False) -> tuple[Problem, ...]:
     if changed:
         return changed
     try:
-        return (*_stamps(store), *_trials(store), *_repeats(store), *(_whole(store) if strict else ()))
+        found = (*_stamps(store), *_trials(store), *_repeats(store), *_turns(store))
+        return (*found, *(_whole(store) if strict else ()))
     except (LabError, ArithmeticError, LookupError, ValueError, OSError) as wrong:
         return (Problem("", f"{type(wrong).__name__}: {wrong}", "it is listed as written but cannot be understood"),)
 
@@ -78,7 +80,8 @@ def _stamps(store: Store) -> Iterator[Problem]:
     if store.manifest.files.get(PLAN) != sha or store.plan.run != store.manifest.run:
         yield Problem(PLAN, "is not the plan that the manifest names", means)
     for path in store.manifest.files:
-        ours = path in (SYSTEM, SUMMARY) or (path.startswith((f"{TRIALS}/", f"{STUDIES}/")) and path.count("/") == 2)
+        tops = (f"{TRIALS}/", f"{STUDIES}/", f"{JOURNEYS}/")
+        ours = path in (SYSTEM, SUMMARY) or (path.startswith(tops) and path.count("/") == 2)
         if ours and _plan_named(store.folder / path) != sha:
             yield Problem(path, "names another plan", means)
 
@@ -118,6 +121,26 @@ def _repeats(store: Store) -> Iterator[Problem]:
         if strange := [o for o in seen if not math.isfinite(o.value)]:
             what = f"{strange[0].metric} of {strange[0].case} is {strange[0].value}"
             yield Problem(f"{where}/observations.parquet", what, "a reading that failed is no number")
+
+
+def _turns(store: Store) -> Iterator[Problem]:
+    """Each stored turn is the plan's, its requests are those that Locust counted, and its gates say what is stored."""
+    planned = {turn.name: turn for turn in store.plan.turns}
+    for name in sorted(store.done(JOURNEYS) - planned.keys()):
+        yield Problem(f"{JOURNEYS}/{name}", "is not in the plan", "it was put there by hand; remove it")
+    parity = {journey.name: journey.parity for journey in store.plan.journeys}
+    for turn, walk in store.turns():
+        where, rows = f"{JOURNEYS}/{turn.name}", store.events(turn.name)
+        if turn != planned[turn.name]:
+            yield Problem(f"{where}/walk.json", "its turn is not the plan's", "it was not run as planned")
+        if (walk.turn, walk.journey, walk.arm, walk.repeat) != (turn.name, turn.journey, turn.arm.name, turn.repeat):
+            yield Problem(f"{where}/walk.json", "is of another turn", "it does not belong here")
+        if wrong := walks.contradiction(walk, rows):
+            yield Problem(f"{where}/requests.parquet", wrong, "the requests do not add up")
+        elif other := difference(_by_gate(walks.judge(walk, rows, parity[turn.journey])), _by_gate(walk.findings)):
+            yield Problem(
+                f"{where}/walk.json", f"gates, judged again, differ: {other}", "its labels are not its data's"
+            )
 
 
 def _unplanned(planned: Trial, ran: Trial) -> str:
@@ -210,6 +233,8 @@ def _whole(store: Store) -> Iterator[Problem]:
         yield Problem(f"{TRIALS}/{trial.name}", "was planned and is missing", "the run was interrupted; use --resume")
     for repeat in store.missing_repeats():
         yield Problem(f"{STUDIES}/{repeat.name}", "was planned and is missing", "the run was interrupted; use --resume")
+    for turn in store.missing_turns():
+        yield Problem(f"{JOURNEYS}/{turn.name}", "was planned and is missing", "the run was interrupted; use --resume")
     if not store.sealed:
         yield Problem(SUMMARY, "is missing", "the run was interrupted; use --resume")
         return

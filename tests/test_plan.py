@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lab import codec
+from lab.behaviour import Journey
 from lab.plan import AGAIN, BLOCK_S, DEPLOYMENT_S, Plan, find_question, find_scenario, plan, scenario_names
 from lab.question import Study
 from lab.record import Arrivals, Block, BlockKind, Load, Mistake, Placement, Profile, Scenario, Trial
@@ -209,8 +210,8 @@ def test_an_unknown_profile_or_scenario_lists_those_there_are() -> None:
 @pytest.mark.parametrize("name", scenario_names())
 def test_every_scenario_of_the_lab_can_be_planned_in_every_profile(name: str) -> None:
     scenario = find_question(name)
-    if isinstance(scenario, Study):
-        pytest.skip("a study has cases, not trials: see test_study_laws.py")
+    if isinstance(scenario, Study | Journey):
+        pytest.skip("it has cases or turns, not trials: see test_study_laws.py and test_journeys_plan.py")
     for profile in scenario.profiles:
         asked = plan([scenario], profile, seed=3, datapaths=PAIR)
         assert len({trial.name for trial in asked.trials}) == len(asked.trials) > 0

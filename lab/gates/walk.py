@@ -41,6 +41,17 @@ def valid(walk: Walk) -> bool:
     return all(finding.passed for finding in walk.findings)
 
 
+def contradiction(walk: Walk, rows: Rows) -> str:
+    """In what the raw requests contradict themselves or the walk's record; empty: in nothing."""
+    if len(rows) and int(rows["step"].max()) >= len(walk.steps):
+        return "it has requests of steps that have no name"
+    if len(rows) and not 0 <= rows["outcome"].min() <= rows["outcome"].max() < len(OUTCOMES):
+        return "it has outcomes that do not exist"
+    if wrong := int((answered(rows) & (rows["sends"] == 0)).sum()):
+        return f"it has {wrong} requests that were answered and never sent"
+    return ""
+
+
 def answered(rows: Rows) -> npt.NDArray[np.bool_]:
     """Requests with a complete answer and a time, whatever its status."""
     return np.asarray((rows["outcome"] == OUTCOMES.index(Outcome.OK)) & (rows["duration_ns"] >= 0))

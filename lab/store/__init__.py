@@ -10,6 +10,9 @@
                   studies/<repeat>/repeat.json         the cases of one repeat of a study, in their order
                                    facts.json          versions, sizes
                                    observations.parquet
+                  journeys/<turn>/walk.json            the turn of a journey as planned, and what was seen of it
+                                  requests.parquet     its raw request events (`lab.behaviour.COLUMNS`)
+                                  config/…  logs/…
                   report/…                             derived from all above; may be built again
 
 Every JSON file and Parquet table but the plan itself carries the SHA-256 of `plan.json`. A trial is written into a
@@ -31,6 +34,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lab import codec
+from lab.behaviour import COLUMNS, Turn, Walk
 from lab.plan import Plan
 from lab.question import Observation, Repeat
 from lab.record import Mistake, Run, Trial
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
     from lab.summary import Summary  # it imports this module
 
 PLAN, SYSTEM, SUMMARY, TRIALS, REPORT = "plan.json", "system.json", "summary.json", "trials", "report"
-STUDIES = "studies"
+STUDIES, JOURNEYS = "studies", "journeys"
 
 
 class Store:
@@ -82,12 +86,14 @@ class Store:
         """A folder made by `create`, to add the trials that are missing; removes what an interrupted write has left."""
         store = cls(folder)
         with store._alone():
-            for left in (*folder.glob(f"{TRIALS}/.*"), *folder.glob(f"{STUDIES}/.*")):
+            for left in (left for top in (TRIALS, STUDIES, JOURNEYS) for left in folder.glob(f"{top}/.*")):
                 shutil.rmtree(left)
             for trial in store.missing():
                 store._enter(TRIALS, trial.name)  # renamed, so complete, but killed before it was listed
             for repeat in store.missing_repeats():
                 store._enter(STUDIES, repeat.name)
+            for turn in store.missing_turns():
+                store._enter(JOURNEYS, turn.name)
         return store
 
     @property
@@ -103,7 +109,7 @@ class Store:
         return self._data(SYSTEM, "system")
 
     def done(self, top: str = TRIALS) -> frozenset[str]:
-        """Names of the trials (or of the repeats, STUDIES) that are stored."""
+        """Names of the trials (or of the repeats, STUDIES, or of the turns, JOURNEYS) that are stored."""
         parts = [path.split("/") for path in self.manifest.files]
         return frozenset(part[1] for part in parts if part[0] == top)
 
@@ -128,6 +134,20 @@ class Store:
     def facts(self, repeat: str) -> Mapping[str, str]:
         """What was said of the cluster and the subjects in one stored repeat."""
         return dict(self._data(f"{STUDIES}/{repeat}/facts.json", "facts"))
+
+    def missing_turns(self) -> tuple[Turn, ...]:
+        """Planned turns of journeys that are not stored, in the plan's order."""
+        return tuple(turn for turn in self.plan.turns if turn.name not in self.done(JOURNEYS))
+
+    def turns(self) -> tuple[tuple[Turn, Walk], ...]:
+        """Stored turns of journeys, each with what was seen of it, in the plan's order."""
+        names = [turn.name for turn in self.plan.turns if turn.name in self.done(JOURNEYS)]
+        paths = [f"{JOURNEYS}/{name}/walk.json" for name in names]
+        return tuple((codec.load(Turn, self._data(p, "turn")), codec.load(Walk, self._data(p, "walk"))) for p in paths)
+
+    def events(self, turn: str) -> Rows:
+        """The raw request events of one stored turn: an array with the columns `lab.behaviour.COLUMNS`."""
+        return table.unpack_series(self.folder / JOURNEYS / turn / "requests.parquet", COLUMNS)
 
     def trials(self) -> tuple[Trial, ...]:
         """Stored trials as they were run, in the plan's order: blocks that an arm could not carry lack its windows."""
@@ -197,6 +217,14 @@ class Store:
         if self.plan.repeat(repeat.name) != repeat:
             raise Mistake(f"repeat {repeat.name} is not the plan's; measure the cases of the plan in its order")
         self._put(STUDIES, repeat.name, entry.studied(self.manifest.plan_sha256, repeat, observations, facts))
+
+    def add_walk(self, turn: Turn, walk: Walk, rows: Rows, files: Mapping[str, bytes]) -> None:
+        """Store one turn of a journey: at once or not at all, and only once; `files` as for a trial."""
+        if self.plan.turn(turn.name) != turn or walk.turn != turn.name:
+            raise Mistake(
+                f"turn {turn.name} is not the plan's, or walk {walk.turn} is another's; walk what was planned"
+            )
+        self._put(JOURNEYS, turn.name, entry.walked(self.manifest.plan_sha256, turn, walk, rows, files))
 
     def _put(self, top: str, name: str, contents: Iterable[tuple[str, bytes]]) -> None:
         """Write one folder, sync it, give it its name and list it."""

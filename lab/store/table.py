@@ -97,6 +97,15 @@ def pack_series(rows: Sequence[Mapping[str, Any]] | Rows, facts: Mapping[str, st
     return bytes(sink.getvalue())
 
 
+def unpack_series(path: Path, columns: Sequence[tuple[str, str]]) -> Rows:
+    """What `pack_series` was given as a structured array of these columns."""
+    found = pq.read_table(path, partitioning=None)
+    rows = np.empty(len(found), dtype=list(columns))
+    for name, _ in columns:
+        rows[name] = found.column(name).to_numpy()
+    return rows
+
+
 def facts(path: Path) -> dict[str, str]:
     """What the file says of itself."""
     metadata = pq.read_schema(path).metadata or {}
