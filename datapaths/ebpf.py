@@ -79,10 +79,10 @@ def port(slot: int) -> int:
 
 
 def cgroup(pod: Pod) -> str:
-    """The pod's cgroup v2 folder. `CannotRun` where the cluster does not know it."""
-    if pod.cgroup is None:
-        raise CannotRun(f"the cgroup of pod {pod.name} is not known; use a cluster that tells it, such as local")
-    return str(pod.cgroup)
+    """The pod's cgroup v2 folder, or `pod:UID` for the agent to find it. `CannotRun` where the cluster says neither."""
+    if pod.cgroup is None and not pod.uid:
+        raise CannotRun(f"neither the cgroup nor the uid of pod {pod.name} is known; the cluster must tell one of them")
+    return str(pod.cgroup or f"pod:{pod.uid}")
 
 
 def identities(mesh: Mesh) -> dict[str, str]:

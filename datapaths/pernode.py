@@ -33,14 +33,17 @@ class PerNode(Datapath):
     def node_processes(self, node: Node, mesh: Mesh) -> Sequence[ProcessSpec]:
         """The proxy, then the agent that sends the node's pods to it and tells it where they wanted to go.
 
-        The agent finds the proxy by the folder that its own cgroup shares with the proxy's.
+        The agent finds the proxy by the folder that its own cgroup shares with the proxy's, or where pods must be found
+        too, by the port that it listens on.
         """
         listener, _ = envoy.node_ports(mesh.slot)
-        told = {
+        told: dict[str, object] = {
             "cgroups": [ebpf.cgroup(pod) for pod in mesh.on(node)],
             "services": ebpf.services(mesh),
             "proxy": f"{node.address}:{listener}",
         }
+        if any(pod.cgroup is None for pod in mesh.on(node)):
+            told["proxy_cgroup"] = f"port:{listener}"
         redirect = ebpf.agent(("redirect",), mesh.slot, told)
         return (envoy.node_proxy(mesh.slot), redirect)
 

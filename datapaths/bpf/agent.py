@@ -24,6 +24,7 @@ from datapaths.bpf.bpffs import BpfFileSystem
 from datapaths.bpf.openmetrics import Family, counters, negotiated, text
 from datapaths.bpf.part import PARTS, Part, Told, find
 from datapaths.bpf.pins import Stale
+from datapaths.bpf.places import Places
 from datapaths.bpf.server import Page, Server
 from lab.record import LabError, Mistake
 
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(signal.SIGHUP, agent.ask)
             server = Server(asked.port, agent.pages(), asked.listen)
             stack.callback(server.close)
+            stack.callback(agent.places.close)  # last of all: what is attached to a folder goes before it
             pins = _pins(stack, asked)
             stack.callback(agent.close)
             agent.start(asked.parts.split(","), pins, asked.fresh)
@@ -63,10 +65,11 @@ class Agent:
     def __init__(self, mesh: Path) -> None:
         self._mesh, self._parts, self._asked = mesh, dict[str, Part](), False
         self._counts = dict.fromkeys(_HELPS, 0)
+        self.places = Places()
 
     def start(self, names: Sequence[str], pins: BpfFileSystem | None, fresh: bool) -> None:
         """Load and attach. Each part has a folder of pins; what parts that are no longer named left is removed."""
-        told = _told(self._mesh)
+        told = self.places.settled(_told(self._mesh))
         makers = {name: find(name) for name in names}
         if pins is not None:
             pins.only(tuple(makers))
@@ -114,7 +117,7 @@ class Agent:
     def _reload(self) -> None:
         """Errors are said and counted, and change nothing that a part has not done yet."""
         try:
-            told = _told(self._mesh)
+            told = self.places.settled(_told(self._mesh))
             for part in self._parts.values():
                 if hasattr(part, "update"):
                     part.update(told)

@@ -11,7 +11,10 @@ from datapaths.bpf.openmetrics import Family
 from lab.record import Mistake
 
 Told = Mapping[str, Any]
-"""The mesh file: `node`, `cgroups`, `identities`, `local`, `services`, `routes`, `policy`, `tracing`; absent: empty."""
+"""The mesh file: `node`, `cgroups`, `identities`, `local`, `services`, `routes`, `policy`, `tracing`; absent: empty.
+
+A cgroup in it is a folder, or what `datapaths.bpf.places` makes one of; a part is told of folders alone.
+"""
 
 
 class Part(Protocol):
