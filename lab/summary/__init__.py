@@ -14,7 +14,10 @@ from lab.summary.results import (
     Memory,
     Size,
     Sockets,
+    Step,
+    StepContrast,
     Summary,
+    WalkCount,
 )
 from lab.summary.summarise import summarise
 
@@ -30,6 +33,9 @@ __all__ = [
     "Memory",
     "Size",
     "Sockets",
+    "Step",
+    "StepContrast",
     "Summary",
+    "WalkCount",
     "summarise",
 ]

@@ -192,6 +192,68 @@ class Foretold:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One step of a journey on one arm, valid repeats pooled. A closed loop: `time_*` are no open-loop response times.
+
+    Times are of complete answers, whatever their status; `failures` is Locust's word.
+    """
+
+    journey: str
+    step: str  # method and name, or all of them together
+    arm: str
+    datapath: str
+    loop: str  # `closed`
+    users: int
+    repeats: int
+    repeats_void: int  # left out by a gate
+    requests: int
+    failures: int
+    outcomes: dict[str, int]
+    throughput_per_s: float  # complete answers
+    time_p50_s: float
+    time_mean_s: float
+    time_p90_s: float
+    time_p99_s: float
+
+
+@dataclass(frozen=True)
+class StepContrast:
+    """One step of a journey on one arm against the baseline, repeat by repeat. Of throughput, less is slower."""
+
+    journey: str
+    step: str
+    arm: str
+    base: str
+    loop: str  # `closed`
+    metric: str  # p50, mean, p99, throughput
+    ratio: Estimate  # arm / base
+    difference: Estimate  # arm - base, in seconds, or requests/s
+    repeats: int
+    wilcoxon_p: float
+    holm_p: float
+    noise_floor: float  # half width of the A/A interval of the same step and metric, as a ratio - 1
+    detectable: float
+    verdict: str
+    because: str
+    repeats_ratio: tuple[tuple[int, float], ...]  # (repeat, ratio)
+
+
+@dataclass(frozen=True)
+class WalkCount:
+    """None lost: raw events, Locust's own count, requests on the wire, and what an observer of the datapath counted."""
+
+    journey: str
+    arm: str
+    walks: int
+    recorded: int
+    counted: int
+    sent: int
+    connections: int
+    observer: str  # empty: the datapath sees no requests
+    seen: int | None
+
+
+@dataclass(frozen=True)
 class Summary:
     """Everything the claims and the report are made from."""
 
@@ -214,3 +276,6 @@ class Summary:
     coefficients: tuple[Coefficient, ...] = ()  # of studies
     sizes: tuple[Size, ...] = ()
     foretold: tuple[Foretold, ...] = ()
+    steps: tuple[Step, ...] = ()  # of journeys: closed loops, kept apart from all above
+    step_contrasts: tuple[StepContrast, ...] = ()
+    walk_counts: tuple[WalkCount, ...] = ()

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
 from lab.store import Store
-from lab.summary import advice, contrasts, costs, holdout, latency, laws
+from lab.summary import advice, contrasts, costs, holdout, journeys, latency, laws
 from lab.summary.pieces import Piece, pieces
 from lab.summary.results import Summary
 
 
 def summarise(store: Store) -> Summary:
     """Everything that the stored trials say; the same trials always give the same summary."""
-    found, studied = pieces(store), laws.fits(store)
+    found, studied, walked = pieces(store), laws.fits(store), journeys.stages(store)
     summed = Summary(
         run=store.plan.run,
         profile=store.plan.profile,
-        origin=", ".join(sorted({p.run.origin for p in found} | ({"measured"} if store.repeats() else set())))
-        or "nothing measured",
+        origin=", ".join(sorted(_origins(store, found))) or "nothing measured",
         latencies=tuple(latency.latencies(found)),
         contrasts=tuple(contrasts.contrasts(found)),
         capacities=tuple(latency.capacities(found)),
@@ -35,8 +35,20 @@ def summarise(store: Store) -> Summary:
         coefficients=tuple(laws.coefficients(studied)),
         sizes=tuple(laws.sizes(studied)),
         foretold=tuple(holdout.foretold(store)),
+        steps=tuple(journeys.steps(walked)),
+        step_contrasts=tuple(journeys.contrasts(walked)),
+        walk_counts=tuple(journeys.counts(store)),
     )
     return replace(summed, warnings=tuple(advice.warnings(summed, found)))
+
+
+def _origins(store: Store, found: Sequence[Piece]) -> set[str]:
+    """Where the data comes from, in words."""
+    return (
+        {p.run.origin for p in found}
+        | {walk.origin for _, walk in store.turns()}
+        | ({"measured"} if store.repeats() else set())
+    )
 
 
 def _host(store: Store, found: Sequence[Piece]) -> dict[str, float]:
@@ -58,7 +70,8 @@ def _host(store: Store, found: Sequence[Piece]) -> dict[str, float]:
 def _gates(store: Store) -> dict[str, dict[str, int]]:
     """How often each gate passed and failed."""
     tally: dict[str, dict[str, int]] = {}
-    for finding in (f for run in store.runs() for f in run.findings):
+    walked = (f for _, walk in store.turns() for f in walk.findings)
+    for finding in chain((f for run in store.runs() for f in run.findings), walked):
         counts = tally.setdefault(finding.gate, {"passed": 0, "failed": 0})
         counts["passed" if finding.passed else "failed"] += 1
     return tally
