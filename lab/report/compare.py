@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
 
@@ -15,7 +15,7 @@ from lab.report import units
 from lab.report.console import grid
 from lab.report.table import Table
 from lab.store import Store
-from lab.summary import Contrast, Estimate, Summary
+from lab.summary import Contrast, Estimate, StepContrast, Summary
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class Comparison:
 
 
 def compare(a: Store, b: Store, *, force: bool = False) -> Comparison:
-    """Set two runs side by side. `Mistake` where clusters or features differ, unless forced."""
+    """Set two runs side by side. `Mistake` where clusters or features differ, unless forced, and where loops do."""
+    _one_loop(a, b)
     grave = (*_clusters(a, b), *_features(a, b))
     if grave and not force:
         raise Mistake(f"these runs are different experiments: {'; '.join(grave)}; add --force to set them side by side")
@@ -88,6 +89,17 @@ def show(side_by_side: Comparison, screen: Console | None = None) -> None:
             out.print(grid(table))
 
 
+def _one_loop(a: Store, b: Store) -> None:
+    """Users who wait are no schedule: there is nothing that would make the two comparable, so force does not help."""
+    kinds = [{kind for kind, there in (("closed", s.plan.turns), ("open", s.plan.trials)) if there} for s in (a, b)]
+    if all(kinds) and not kinds[0] & kinds[1]:
+        closed = next(s.plan.run for s in (a, b) if s.plan.turns)
+        raise Mistake(
+            f"{closed} is a closed loop (journeys) and the other run an open one: their times are not comparable;"
+            " compare journeys with journeys"
+        )
+
+
 def _clusters(a: Store, b: Store) -> Iterable[str]:
     if a.plan.cluster != b.plan.cluster:
         yield f"cluster {a.plan.cluster} against {b.plan.cluster}"
@@ -107,8 +119,9 @@ def _features(a: Store, b: Store) -> Iterable[str]:
 
 def _by_arm(store: Store) -> dict[str, frozenset[str]]:
     kept: dict[str, frozenset[str]] = {}
-    for run in store.runs():
-        kept[run.arm] = kept.get(run.arm, frozenset()) | frozenset(map(str, run.features))
+    had = [(run.arm, run.features) for run in store.runs()] + [(w.arm, w.features) for _, w in store.turns()]
+    for arm, features in had:
+        kept[arm] = kept.get(arm, frozenset()) | frozenset(map(str, features))
     return kept
 
 
@@ -126,18 +139,20 @@ def _claim_pairs(one: Iterable[Verdict], other: Iterable[Verdict]) -> tuple[Clai
 
 
 def _contrast_pairs(one: Summary, other: Summary) -> tuple[ContrastPair, ...]:
-    a, b = (_keyed(s.contrasts) for s in (one, other))
+    a, b = map(_keyed, (one, other))
     return tuple(_pair(key, a.get(key), b.get(key)) for key in dict.fromkeys([*a, *b]))
 
 
 Key = tuple[str, str, str, str]
 
 
-def _keyed(contrasts: Sequence[Contrast]) -> dict[Key, Contrast]:
-    return {(c.scenario, c.load, c.arm, c.metric): c for c in contrasts}
+def _keyed(summary: Summary) -> dict[Key, Contrast | StepContrast]:
+    """Scenarios by load, journeys by step: the two never meet."""
+    walked = {(c.journey, f"{c.step} ({c.loop} loop)", c.arm, c.metric): c for c in summary.step_contrasts}
+    return {**{(c.scenario, c.load, c.arm, c.metric): c for c in summary.contrasts}, **walked}
 
 
-def _pair(key: Key, a: Contrast | None, b: Contrast | None) -> ContrastPair:
+def _pair(key: Key, a: Contrast | StepContrast | None, b: Contrast | StepContrast | None) -> ContrastPair:
     one, other = (c.ratio if c and isfinite(c.ratio.value) else None for c in (a, b))
     overlap = one.low <= other.high and other.low <= one.high if one and other else None
     return ContrastPair(*key, one, other, a.verdict if a else "", b.verdict if b else "", overlap)

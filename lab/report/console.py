@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from lab.record import Verdict, Word
-from lab.report import glance, studies
+from lab.report import glance, journeys, studies
 from lab.report.table import Table
 from lab.report.text import judged, unmeasured, verdict_table
 from lab.summary import Summary
@@ -43,6 +43,10 @@ def show(summary: Summary, verdicts: Sequence[Verdict], screen: Console | None =
     if summary.foretold:
         out.print(grid(studies.foretold_briefly(summary)))
         out.print(f"[dim]{escape(studies.score(summary.foretold))}.[/]\n", highlight=False)
+    if summary.walk_counts:
+        for table in journeys.briefly(summary):
+            out.print(grid(table))
+        out.print(f"[dim]A {escape(journeys.APART)}.[/]\n", highlight=False)
     for warning in summary.warnings:
         out.print(f"[yellow]![/] {escape(warning)}", highlight=False)
 

@@ -31,6 +31,7 @@ class Run:
     versions: Sequence[tuple[str, str]]  # what ran, and how many runs say so
     voids: Sequence[tuple[str, str]]  # (gate, first of its failures in words)
     repeats: Mapping[str, int] = field(default_factory=dict)  # by study
+    turns: Mapping[str, int] = field(default_factory=dict)  # by journey
 
 
 def of_run(store: Store) -> Run:
@@ -45,13 +46,14 @@ def of_run(store: Store) -> Run:
         cluster=plan.cluster,
         seed=plan.seed,
         plan_sha256=store.manifest.plan_sha256,
-        trials_planned=len(plan.trials) + len(plan.repeats),
-        trials_stored=len(stored) + len(store.repeats()),
+        trials_planned=len(plan.trials) + len(plan.repeats) + len(plan.turns),
+        trials_stored=len(stored) + len(store.repeats()) + len(store.turns()),
         deployments=Counter(t.scenario for t in stored),
         blocks=tuple(_blocks(stored)),
         versions=tuple(_versions(store)),
         voids=tuple(_voids(store)),
         repeats=Counter(r.study for r in store.repeats()),
+        turns=Counter(turn.journey for turn, _ in store.turns()),
     )
 
 
@@ -67,6 +69,7 @@ def _blocks(trials: Sequence[Trial]) -> Iterator[tuple[str, str, int, int, str]]
 def _versions(store: Store) -> Iterator[tuple[str, str]]:
     said = Counter((key, value) for run in store.runs() for key, value in run.facts.items())
     said.update(pair for repeat in store.repeats() for pair in store.facts(repeat.name).items())
+    said.update(pair for _, walk in store.turns() for pair in walk.facts.items())
     for (key, value), times in sorted(said.items()):
         yield key, _short(value) + (f" ({times} runs)" if times > 1 else "")
 
@@ -78,6 +81,10 @@ def _voids(store: Store) -> Iterator[tuple[str, str]]:
         for f in run.findings:
             if not f.passed:
                 failed.setdefault(f.gate, []).append(f"{run.trial}, {run.arm}, {f.block or 'whole trial'}: {f.detail}")
+    for turn, walk in store.turns():
+        for f in walk.findings:
+            if not f.passed:
+                failed.setdefault(f.gate, []).append(f"{turn.name}: {f.detail}")
     for gate, words in sorted(failed.items()):
         yield gate, words[0]
 
