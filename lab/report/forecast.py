@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lab.claims import footprint
-from lab.report import looks, studies, units
+from lab.report import studies, units
 from lab.report.figures import fleet
+from lab.report.frame import ALONE, Frame, environment
 from lab.report.table import Table
 from lab.sim.answer import Answer, Point
 from lab.sim.validation import Outcome
@@ -18,22 +18,28 @@ from lab.summary import Estimate
 SIMULATED, PUBLISHED = "simulated", "published by others"
 
 
-def render(answer: Answer, name: str, points: Sequence[Point] = (), holdout: Outcome | None = None) -> str:
+def render(
+    answer: Answer,
+    name: str,
+    points: Sequence[Point] = (),
+    holdout: Outcome | None = None,
+    frame: Frame = ALONE,
+) -> str:
     """The page as HTML text; `holdout` is how predictions from the same kind of calibration came true."""
-    environment = Environment(
-        loader=PackageLoader("lab.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("forecast.html.j2").render(
-        answer=answer,
-        name=name,
-        tables=[
-            (f"The post's claims beside the forecast ({SIMULATED})", _claims(answer)),
-            *tables(answer, points),
-            *_held(holdout),
-        ],
-        figures=[Markup(d.svg) for d in fleet.panels(answer)],  # noqa: S704 - matplotlib escapes what it writes
-        arithmetic=footprint.arithmetic(),
-        colours=looks.DARK,
+    return (
+        environment(frame)
+        .get_template("forecast.html.j2")
+        .render(
+            answer=answer,
+            name=name,
+            tables=[
+                (f"The post's claims beside the forecast ({SIMULATED})", _claims(answer)),
+                *tables(answer, points),
+                *_held(holdout),
+            ],
+            figures=[Markup(d.svg) for d in fleet.panels(answer)],  # noqa: S704 - matplotlib escapes what it writes
+            arithmetic=footprint.arithmetic(),
+        )
     )
 
 

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lab import claims
+from lab.behaviour import Journey
 from lab.check import check
 from lab.question import Study
 from lab.record import Mistake, Scenario, Verdict, Word
-from lab.report import facts, glance, looks, proofs, selection, studies, swatch, tables, text, units
+from lab.report import facts, glance, journeys, looks, proofs, selection, studies, swatch, tables, text
 from lab.report.figures import connections, cost, ecdf, growth, ladder, memory, ratios, rounds
+from lab.report.frame import ALONE, Frame, environment
 from lab.store import Store
 from lab.summary import Summary
 
@@ -35,6 +36,13 @@ class Claim(Protocol):
 
 def build(store: Store, verdicts: Sequence[Verdict]) -> Path:
     """Write the page and its Markdown; the page's path. `Mistake` unless the folder passes its check."""
+    page = of_store(store, verdicts)
+    store.report({PAGE: page.encode(), SUMMARY: text.markdown(store.summary(), verdicts).encode()})
+    return store.folder / "report" / PAGE
+
+
+def of_store(store: Store, verdicts: Sequence[Verdict], frame: Frame = ALONE) -> str:
+    """The page of a stored run as HTML text. `Mistake` for a changed folder."""
     problems = check(store.folder)
     if problems:
         first = "; ".join(f"{p.file}: {p.what}" for p in problems[:FIRST_PROBLEMS])
@@ -42,18 +50,16 @@ def build(store: Store, verdicts: Sequence[Verdict]) -> Path:
             f"{store.folder} has {len(problems)} problems, so no report is built: {first}; "
             f"see `mesh-lab check {store.folder}`"
         )
-    summary = store.summary()
-    page = render(
-        summary,
+    return render(
+        store.summary(),
         verdicts,
         responses=selection.responses(store),
         run=facts.of_run(store),
         system=facts.flat(store.system),
-        scenarios=(*store.plan.scenarios, *store.plan.studies),
+        scenarios=(*store.plan.scenarios, *store.plan.studies, *store.plan.journeys),
         ledger=claims.CLAIMS,
+        frame=frame,
     )
-    store.report({PAGE: page.encode(), SUMMARY: text.markdown(summary, verdicts).encode()})
-    return store.folder / "report" / PAGE
 
 
 def render(
@@ -63,34 +69,35 @@ def render(
     responses: ecdf.Responses,
     run: facts.Run,
     system: Sequence[tuple[str, str]],
-    scenarios: Sequence[Scenario | Study] = (),
+    scenarios: Sequence[Scenario | Study | Journey] = (),
     ledger: Sequence[Claim] = (),
+    frame: Frame = ALONE,
 ) -> str:
     """The page as HTML text."""
-    environment = Environment(
-        loader=PackageLoader("lab.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"units": units, "tone": _tone}
     look = looks.looks(summary)
-    return environment.get_template("page.html.j2").render(
+    template = environment(frame).get_template("page.html.j2")
+    return template.render(
         summary=summary,
         verdicts=[_judged(v, ledger, summary) for v in text.judged(verdicts)],
         unmeasured=[_judged(v, ledger, summary) for v in verdicts if v.word is Word.NOT_MEASURABLE],
         run=run,
+        sample=_sample(run),
         system=system,
         scenarios=scenarios,
         arms=[(arm, Markup(swatch.draw(one))) for arm, one in look.items()],  # noqa: S704 - drawn here, from numbers
         base=next(iter({c.base for c in summary.contrasts}), next(iter(look), "")),
-        colours=looks.DARK,
         saturations=[c for c in summary.capacities if c.saturated_per_s is not None],
         tables=_tables(summary),
         score=studies.score(summary.foretold),
         figures={name: [_safe(d) for d in found] for name, found in _figures(summary, responses).items()},
     )
+
+
+def _sample(run: facts.Run) -> str:
+    """How often everything was placed anew, by scenario and study."""
+    kinds = ((run.deployments, "deployment"), (run.repeats, "repeat"), (run.turns, "turn"))
+    parts = [f"{name} {n} {word}{'s' * (n != 1)}" for counts, word in kinds for name, n in counts.items()]
+    return ", ".join(parts) or "no deployment stored"
 
 
 def _judged(verdict: Verdict, ledger: Sequence[Claim], summary: Summary) -> tuple[Verdict, str, str]:
@@ -126,6 +133,9 @@ def _tables(summary: Summary) -> dict[str, Any]:
                 studies.coefficients,
                 studies.sizes,
                 studies.foretold,
+                journeys.steps,
+                journeys.contrasts,
+                journeys.counts,
             )
         ),
     ]
@@ -148,19 +158,3 @@ def _figures(summary: Summary, responses: ecdf.Responses) -> Mapping[str, Sequen
 
 def _safe(drawing: Any) -> Markup:
     return Markup(drawing.svg)  # noqa: S704 - matplotlib escapes every text it writes into SVG
-
-
-TONES = {  # fixed words of verdicts, contrasts and proofs
-    "good": ("holds", "holds if", "faster", "proven"),
-    "bad": ("does not hold", "slower", "saturated", "NOT PROVEN"),
-    "open": ("undecided", "not measurable here", "not comparable"),
-}
-
-
-def _tone(cell: str) -> str:
-    """A class for a fixed word, empty for any other cell."""
-    if cell.startswith("equivalent within"):
-        return "good"
-    if cell.startswith("SATURATED"):
-        return "bad"
-    return next((tone for tone, words in TONES.items() if cell in words), "")
