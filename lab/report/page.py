@@ -89,6 +89,7 @@ def render(
         saturations=[c for c in summary.capacities if c.saturated_per_s is not None],
         tables=_tables(summary),
         score=studies.score(summary.foretold),
+        apart=journeys.APART,
         figures={name: [_safe(d) for d in found] for name, found in _figures(summary, responses).items()},
     )
 
