@@ -40,6 +40,7 @@ ROW = struct.Struct(
 CHUNK = 1 << 16  # bytes that are written at once
 GRACE_S = 10.0  # beyond the users' own time to finish, for workers to report
 MOST_SENDS = 255
+UNSENT = frozenset({Outcome.REFUSED, Outcome.NOT_SENT})
 
 
 class Journal:
@@ -89,13 +90,13 @@ class Journal:
         **_: object,
     ) -> None:
         """One request event. Its end is now, unless its context says when it began (`start_ns`, CLOCK_MONOTONIC)."""
-        now_ns, user = time.monotonic_ns(), getcurrent()
+        now_ns, user, told = time.monotonic_ns(), getcurrent(), context or {}
         duration_ns = -1 if response_time is None else round(response_time * 1e6)
-        status = int(getattr(response, "status_code", 0) or (context or {}).get("status", 0))
+        status = int(getattr(response, "status_code", 0) or told.get("status", 0))
         outcome = _outcome(exception, status)
-        sends, connection = self._under_way.pop(user, (int(outcome is not Outcome.REFUSED), -1))
+        sends, connection = self._under_way.pop(user, (int(outcome not in UNSENT), told.get("connection", -1)))
         step = self.steps.setdefault(f"{request_type} {name}", len(self.steps))
-        start_ns = (context or {}).get("start_ns", now_ns - max(duration_ns, 0)) - self.zero_ns
+        start_ns = told.get("start_ns", now_ns - max(duration_ns, 0)) - self.zero_ns
         self._pending += ROW.pack(
             step,
             self.worker,
@@ -144,6 +145,8 @@ def _outcome(exception: BaseException | None, status: int) -> Outcome:
     """How a request ended. An answer is an answer, whatever Locust thinks of its status."""
     if status or exception is None:
         return Outcome.OK
+    if isinstance(known := getattr(exception, "outcome", None), Outcome):
+        return known  # the steady engine's own word
     cause = getattr(exception, "original", None) or exception
     words = str(cause).lower()
     if isinstance(cause, TimeoutError | gevent.Timeout) or "timed out" in words:

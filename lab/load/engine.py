@@ -97,7 +97,7 @@ class Engine:
         for name in ("sent_ns", "first_byte_ns", "done_ns", "connection"):
             self.requests[name] = -1
         self.requests["window"], self.requests["scheduled_ns"] = window, scheduled_ns
-        self._give_up = np.ascontiguousarray(give_up_ns, np.int64)
+        self._give_up = np.array(give_up_ns, np.int64)  # its own: `stop` writes into it
         if len(self._give_up) != len(self.requests) or np.any(np.diff(scheduled_ns) < 0):
             raise Mistake(
                 "the schedule must be sorted and have one give_up time per request; make it with lab.load.schedule"
@@ -151,6 +151,10 @@ class Engine:
             cpu_user_s=after.ru_utime - before.ru_utime,
             cpu_system_s=after.ru_stime - before.ru_stime,
         )
+
+    def stop(self) -> None:
+        """From now on nothing more is sent: `run`, in another thread, drains and returns."""
+        self._give_up[:] = np.iinfo(np.int64).min // 2
 
     def __enter__(self) -> Engine:
         return self

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import claims, codec
+from lab.behaviour import Journey
 from lab.question import Study
 from lab.record import LabError, Mistake, Scenario, Verdict
 from lab.store import Store, manifest
@@ -91,7 +92,7 @@ def describe(folder: Path) -> Published | None:
 def of_run(store: Store) -> Published:
     """A stored run with its verdicts."""
     plan, summary = store.plan, store.summary()
-    questions: tuple[Scenario | Study, ...] = (*plan.scenarios, *plan.studies)
+    questions: tuple[Scenario | Study | Journey, ...] = (*plan.scenarios, *plan.studies, *plan.journeys)
     return Published(
         name=store.folder.name,
         kind=RUN,
