@@ -14,15 +14,15 @@ from lab import datapath, gates, workload
 from lab.cluster import Cluster, Layout, Mesh, Node, Part, Process, ProcessSpec
 from lab.datapath import Datapath
 from lab.load import steady
-from lab.meter import Watch, meters
+from lab.meter import Meter, Watch, meters
 from lab.meter.awake import Awake
-from lab.meter.host import HostSeries, Row
+from lab.meter.host import HostSeries
+from lab.meter.nodes import NodeRow, Nodes, NodeSeries
 from lab.record import Arm, Block, BlockKind, Feature, Finding, Placement, Reading, Run, Trial
 
 Say = Callable[[str], None]
 Counts = Mapping[str, tuple[int, int]]  # observer -> (requests, not understood)
 
-HEAD_START_S = 0.2  # from telling the engines to the first window: room for the meters' first look
 DRAIN_S = 10.0  # an engine still running this long after its last timeout has failed
 
 
@@ -33,7 +33,7 @@ class Measured:
     trial: Trial
     runs: tuple[Run, ...]
     requests: Mapping[str, Mapping[str, npt.NDArray[Any]]]  # arm -> block -> raw requests
-    host: Sequence[Row]  # 1 Hz
+    host: Sequence[NodeRow]  # 1 Hz; with a column `node` where there are several
     files: Mapping[str, bytes]  # rendered configurations and logs, by a path of their own
 
 
@@ -78,9 +78,15 @@ class Setting:
 
     trial: Trial
     cluster: Cluster
-    series: HostSeries
+    series: HostSeries | NodeSeries
     awake: Awake | None
     say: Say
+
+    def meters(self, kind: BlockKind) -> tuple[Meter, ...]:
+        """On this machine, or by an instrument on each node of a cluster that is elsewhere."""
+        if isinstance(self.series, NodeSeries):
+            return (Nodes(self.cluster, self.series, self.awake is not None and self.awake.wanted),)
+        return meters(kind, self.cluster, self.awake)
 
 
 def measure(
@@ -96,7 +102,7 @@ def measure(
     `asked` are the features that arms must share to be comparable; `limits` the rates that datapaths are known to
     fail at; `awake` is who keeps the cores awake meanwhile.
     """
-    series = HostSeries()
+    series = HostSeries() if cluster.here else NodeSeries()
     try:
         say(f"{trial.name}: placing {', '.join(a.name for a in trial.arms)}")
         mesh = cluster.deploy(layout(trial))
@@ -182,16 +188,17 @@ def _watched(block: Block, setting: Setting, live: Sequence[Bench]) -> None:
         f"{setting.trial.name}: {block.name}, {block.duration_s:.0f} s, {', '.join(bench.arm.name for bench in live)}"
     )
     before = {bench.arm.name: bench.seen(cluster) for bench in live}
-    with Watch(block, meters(block.kind, cluster, setting.awake)) as watch:
-        with ThreadPoolExecutor(len(live)) as pool:
-            engines = list(pool.map(lambda bench: _engine(block, setting, bench), live))
-        epoch_ns = time.monotonic_ns() + round(HEAD_START_S * 1e9)
-        for engine in engines:
-            steady.start(engine, epoch_ns)
+    with Watch(block, setting.meters(block.kind)) as watch, ThreadPoolExecutor(len(live)) as pool:
+        engines = list(pool.map(lambda bench: _engine(block, setting, bench), live))
+        watch.meet()
+        ahead_ns = [cluster.clock(engine.where) for engine in engines]
+        epoch_ns = time.monotonic_ns() + round(cluster.lead_s * 1e9)
+        told_ns = [epoch_ns + ahead for ahead in ahead_ns]
+        tuple(pool.map(steady.start, engines, told_ns))
         watch.walk(epoch_ns)
-        reports = [steady.collect(engine, block.load.timeout_s + DRAIN_S) for engine in engines]
-        for bench, report in zip(live, reports, strict=True):
-            watch.judge(bench.arm.name, report.requests, epoch_ns)
+        reports = list(pool.map(lambda engine: steady.collect(engine, block.load.timeout_s + DRAIN_S), engines))
+        for bench, report, told in zip(live, reports, told_ns, strict=True):
+            watch.judge(bench.arm.name, report.requests, told)
     if block.kind is BlockKind.SLICES:
         series.settle()
     for bench, report in zip(live, reports, strict=True):
@@ -230,7 +237,7 @@ def _counted(
         )
 
 
-def _stolen(block: Block, arm: str, epoch_ns: int, series: HostSeries) -> Iterator[Reading]:
+def _stolen(block: Block, arm: str, epoch_ns: int, series: HostSeries | NodeSeries) -> Iterator[Reading]:
     """For slices: the steal of the second that each lay in, since nothing is read at the edges of slices."""
     if block.kind is BlockKind.SLICES:
         for window in block.only(arm):

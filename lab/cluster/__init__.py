@@ -213,6 +213,8 @@ class Cluster(ABC):
     kind: str
     mesh: Mesh
     processes: list[Process]
+    here: bool = True  # its processes are on this machine, where meters can read them
+    lead_s: float = 0.2  # enough to tell all engines and instruments of an epoch before it comes
 
     @abstractmethod
     def deploy(self, layout: Layout) -> Mesh:
@@ -229,6 +231,10 @@ class Cluster(ABC):
     @abstractmethod
     def fetch(self, where: str, port: int, path: str) -> bytes:
         """The body of GET http://127.0.0.1:port/path as seen inside a pod or node; `Failed` unless it answers 200."""
+
+    def clock(self, where: str) -> int:
+        """Nanoseconds by which CLOCK_MONOTONIC in a pod or on a node is ahead of this process's."""
+        return 0
 
     def facts(self) -> Mapping[str, str]:
         """What a reader of results must know of this cluster: versions, sizes, modes."""

@@ -4,6 +4,7 @@ A block is watched in one straight line::
 
     with Watch(block, meters(block.kind, cluster)) as watch:   # instruments start before the engines do
         ...start the engines...
+        watch.meet()                                            # who is there now?
         watch.walk(epoch_ns)                                    # `begin` before each whole window, `end` after it
         ...collect the engines...
         watch.judge(arm, requests, epoch_ns)                    # what an engine says, beside what was seen
@@ -15,7 +16,8 @@ An engine must keep its connections open until the last window's `end` has retur
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lab.cluster import Cluster
@@ -36,10 +38,17 @@ class Meter:
 
     name: str = ""
     block: str = ""
+    lacking: Mapping[str, str] = MappingProxyType({})  # what else it stands for and cannot run, and why
 
     def open(self, block: Block) -> None:
         """Get ready for a block, before its engines start. `CannotRun` where this machine lacks what it needs."""
         self.block = block.name
+
+    def meet(self) -> None:
+        """The engines live, and the epoch is about to be chosen: the last moment for what takes time."""
+
+    def start(self, epoch_ns: int) -> None:
+        """The engines were told when the block begins, in CLOCK_MONOTONIC of this process."""
 
     def begin(self, window: Window) -> None:
         """The window starts: remember where the counters stand."""
@@ -48,8 +57,14 @@ class Meter:
         """The window has ended: what it saw in between."""
         return ()
 
+    def finish(self) -> None:
+        """The block's time has passed; the engines keep their connections until this returns."""
+
     def judge(self, window: Window, requests: Any, epoch_ns: int) -> tuple[Reading, ...]:
-        """What the engine says of a window beside what was seen. `requests`: that window's rows of the raw table."""
+        """What the engine says of a window beside what was seen. `requests`: that window's rows of the raw table.
+
+        `epoch_ns` is what the engine was told.
+        """
         return ()
 
     def close(self) -> tuple[Reading, ...]:
@@ -88,8 +103,15 @@ class Watch:
         else:
             self.meters.append(meter)
 
+    def meet(self) -> None:
+        """Call once the engines live, before an epoch is chosen."""
+        for meter in self.meters:
+            meter.meet()
+
     def walk(self, epoch_ns: int) -> None:
         """Let the block's time pass. Whole windows are watched one by one; between slices nothing may stir."""
+        for meter in self.meters:
+            meter.start(epoch_ns)
         look_s = min(LOOK_S, self.block.guard_s / 2)
         if self.block.kind is not BlockKind.SLICES:
             for window in self.block.windows:
@@ -98,6 +120,9 @@ class Watch:
                 _sleep_until(epoch_ns, window.start_s + window.duration_s + look_s)
                 self.end(window)
         _sleep_until(epoch_ns, self.block.duration_s)
+        for meter in self.meters:
+            meter.finish()
+            self.missing |= meter.lacking
 
     def begin(self, window: Window) -> None:
         """The first meter begins last and ends first: what the others cost must not be on its bill."""
@@ -142,7 +167,10 @@ def _sleep_until(epoch_ns: int, after_s: float) -> None:
 
 
 def meters(kind: BlockKind, cluster: Cluster, awake: Awake | None = None) -> tuple[Meter, ...]:
-    """The meters of a kind of block; what disturbs (BPF statistics, the referee's clock) watches no other kind."""
+    """The meters of a kind of block; what disturbs (BPF statistics, the referee's clock) watches no other kind.
+
+    They read this machine's /proc: for a cluster whose processes are elsewhere, `lab.meter.nodes` runs them there.
+    """
     # imported here: the instruments' own processes import this package too, and must stay small
     from lab.meter.connections import Connections, Openings  # noqa: PLC0415
     from lab.meter.cpu import Cpu  # noqa: PLC0415
