@@ -14,6 +14,7 @@ class Frame:
     """A file of its own: words stay words, since there is nowhere to go. The site's frame makes links of them."""
 
     template: str = "alone.html.j2"
+    heading: str = ""  # of the page, where its own would be that of others, too
 
     def term(self, word: str, shown: str = "") -> str:
         """A term of the glossary, shown as it is or as `shown`."""

@@ -12,7 +12,7 @@ from lab import claims
 from lab.behaviour import Journey
 from lab.check import check
 from lab.question import Study
-from lab.record import Mistake, Scenario, Verdict, Word
+from lab.record import Mistake, Scenario, Verdict
 from lab.report import facts, glance, journeys, looks, proofs, selection, studies, swatch, tables, text
 from lab.report.figures import connections, cost, ecdf, growth, ladder, memory, ratios, rounds
 from lab.report.frame import ALONE, Frame, environment
@@ -79,7 +79,7 @@ def render(
     return template.render(
         summary=summary,
         verdicts=[_judged(v, ledger, summary) for v in text.judged(verdicts)],
-        unmeasured=[_judged(v, ledger, summary) for v in verdicts if v.word is Word.NOT_MEASURABLE],
+        unmeasured=[_judged(v, ledger, summary) for v in verdicts if v not in text.judged(verdicts)],
         run=run,
         sample=_sample(run),
         system=system,

@@ -38,14 +38,15 @@ def markdown(summary: Summary, verdicts: Sequence[Verdict]) -> str:
 
 def judged(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
     """Those that this run says something of."""
-    return tuple(v for v in verdicts if v.word is not Word.NOT_MEASURABLE)
+    return tuple(v for v in verdicts if v.measured and v.word is not Word.NOT_MEASURABLE)
 
 
 def unmeasured(verdicts: Sequence[Verdict]) -> str:
     """The claims that this run says nothing of, by number, those with one reason together."""
     reasons: dict[str, list[str]] = {}
+    told = judged(verdicts)
     for v in verdicts:
-        if v.word is Word.NOT_MEASURABLE:
+        if v not in told:
             reasons.setdefault(v.because, []).append(v.claim)
     return "; ".join(f"{', '.join(claims)} ({why})" for why, claims in reasons.items())
 

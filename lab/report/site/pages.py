@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,8 @@ def _pages(site: Site) -> Iterator[tuple[str, bytes]]:
         yield ways.claim(site.ledger[number].claim.id), _claim(site, number)
     for run in runs(site.found):
         if run.store:
-            yield ways.of(run), page.of_store(run.store, run.verdicts, site.frame("runs", "../")).encode()
+            frame = replace(site.frame("runs", "../"), heading=f"Run {run.name}")
+            yield ways.of(run), page.of_store(run.store, run.verdicts, frame).encode()
     yield "forecasts/index.html", _forecasts(site)
     for one in site.newest(FORECAST):
         yield ways.of(one), forecasts.render(one.folder, site.frame("forecasts", "../")).encode()
