@@ -1,18 +1,67 @@
-"""Tables and figures: the only home of pandas, matplotlib and HTML. What is heavy is loaded when it is called for."""
+"""Tables and figures: the only home of pandas, matplotlib and HTML. What is heavy is loaded when it is called for.
+
+For notebooks: `run = report.open("results/RUN")`, then `report.latencies(run)` and the other frames of
+`lab.report.frames`, all with documented columns and units.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lab.record import Verdict
 
 if TYPE_CHECKING:
+    from lab.report.frames import (
+        accounting,
+        blocks,
+        capacity,
+        coefficients,
+        columns,
+        connections,
+        contrasts,
+        costs,
+        events,
+        findings,
+        fleet,
+        fleet_latency,
+        fleet_parts,
+        holdout,
+        host,
+        indices,
+        latencies,
+        memory,
+        observations,
+        open,
+        open_forecast,
+        published_footprints,
+        readings,
+        requests,
+        rounds,
+        sizes,
+        step_contrasts,
+        steps,
+        swings,
+        windows,
+    )
     from lab.store import Store
     from lab.summary import Summary
 
-__all__ = ["build", "markdown"]
+__all__ = [
+    "accounting", "blocks", "build", "capacity", "coefficients", "columns", "connections", "contrasts", "costs",
+    "events", "findings", "fleet", "fleet_latency", "fleet_parts", "holdout", "host", "indices",
+    "latencies", "markdown", "memory", "observations", "open", "open_forecast", "published_footprints", "readings",
+    "requests", "rounds", "sizes", "step_contrasts", "steps", "swings", "windows",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Frames, loaded with pandas when the first is asked for."""
+    if name.startswith("_") or name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("lab.report.frames"), name)
 
 
 def build(store: Store, verdicts: Sequence[Verdict]) -> Path:
