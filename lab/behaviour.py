@@ -116,7 +116,8 @@ class Walk:
     """What was seen in one turn; its requests are a table beside it, with the columns COLUMNS.
 
     `lasted_s` is how long the users were let stay; `seen` are the datapath's own counts meanwhile; `connections` is how
-    many Locust opened; `cpu_share` is the busiest of its processes, in cores.
+    many Locust opened; `cpu_share` is the busiest of its processes, in cores; `errors` are tasks of users that broke
+    off by an exception of their own.
     """
 
     turn: str
@@ -131,6 +132,7 @@ class Walk:
     lasted_s: float
     connections: int
     cpu_share: float
+    errors: int
     findings: tuple[Finding, ...] = ()
     origin: str = "measured"
     facts: Mapping[str, str] = field(default_factory=dict)

@@ -5,6 +5,7 @@
 | recorded | there are as many raw requests of each step, and as many failures, as Locust itself counted |
 | accounting | each observer of the datapath counted as many requests as Locust's clients put on the wire |
 | generator | the busiest of Locust's processes left some of its core unused |
+| users | no task of a user broke off by an exception of its own: the locustfile is right |
 | parity | the datapath has the features that make it comparable |
 """
 
@@ -32,6 +33,7 @@ def judge(walk: Walk, rows: Rows, asked: Iterable[Feature]) -> tuple[Finding, ..
         _recorded(walk, rows),
         *_accounting(walk, rows),
         _generator(walk),
+        _users(walk),
         parity(walk.features, asked, walk.datapath),
     )
 
@@ -73,7 +75,7 @@ def _recorded(walk: Walk, rows: Rows) -> Finding:
     detail = f"{len(rows)} requests are recorded, Locust counted {total}"
     if wrong:
         detail += f"; they differ in {', '.join(wrong)}"
-    return Finding("recorded", "", not wrong, detail, len(rows), total)
+    return Finding("recorded", "", not wrong and total > 0, detail, len(rows), total)
 
 
 def _accounting(walk: Walk, rows: Rows) -> Iterator[Finding]:
@@ -88,3 +90,8 @@ def _accounting(walk: Walk, rows: Rows) -> Iterator[Finding]:
 def _generator(walk: Walk) -> Finding:
     detail = f"Locust's busiest process used {walk.cpu_share:.0%} of one core"
     return Finding("generator", "", walk.cpu_share <= MOST_CPU, detail, walk.cpu_share, MOST_CPU)
+
+
+def _users(walk: Walk) -> Finding:
+    detail = f"{walk.errors} tasks of users broke off by an exception of their own; Locust's log has it"
+    return Finding("users", "", walk.errors == 0, detail, walk.errors, 0)

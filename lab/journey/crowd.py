@@ -43,6 +43,7 @@ class Report:
     lasted_s: float  # until users were asked to leave
     connections: int
     cpu_share: float
+    errors: int
 
 
 def processes(turn: Turn, journey: Journey, host: str, *, web_ui: bool = False) -> tuple[ProcessSpec, ...]:
@@ -125,6 +126,7 @@ def collect(started: Sequence[Process], turn: Turn) -> Report:
         lasted_s=(min(said["stopped_ns"] for said, _ in left) - zero_ns) / 1e9,
         connections=sum(said["connections"] for said, _ in left),
         cpu_share=max(said["cpu_share"] for said, _ in left),
+        errors=sum(said["errors"] for said, _ in left),
     )
 
 

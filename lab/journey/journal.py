@@ -51,7 +51,7 @@ class Journal:
         self.worker = 0
         self.zero_ns, self.cpu_s = time.monotonic_ns(), time.process_time()
         self.stopped_ns: int | None = None
-        self.rows = 0
+        self.rows, self.errors = 0, 0
         self.steps: dict[str, int] = {}
         self._pending = bytearray()
         self._users: WeakKeyDictionary[greenlet, int] = WeakKeyDictionary()
@@ -61,7 +61,7 @@ class Journal:
 
     def begin(self, worker: int) -> None:
         """The test starts now; by then a worker knows its number."""
-        self.worker, self.rows, self.stopped_ns = worker, 0, None
+        self.worker, self.rows, self.errors, self.stopped_ns = worker, 0, 0, None
         self.zero_ns, self.cpu_s = time.monotonic_ns(), time.process_time()
         self._pending.clear()
         self._file("requests", "bin").write_bytes(b"")
@@ -114,6 +114,10 @@ class Journal:
         if len(self._pending) >= CHUNK:
             self._write()
 
+    def broken(self, **_: object) -> None:
+        """A task of a user raised an exception of its own; Locust goes on with the next."""
+        self.errors += 1
+
     def stop(self) -> None:
         """From now on users are asked to leave; each may finish its step."""
         self.stopped_ns = time.monotonic_ns()
@@ -124,6 +128,7 @@ class Journal:
         now_ns = time.monotonic_ns()
         said = {
             "rows": self.rows,
+            "errors": self.errors,
             "steps": list(self.steps),
             "zero_ns": self.zero_ns,
             "stopped_ns": self.stopped_ns or now_ns,
@@ -168,6 +173,7 @@ def watch(journal: Journal) -> None:
 
     ConnectionPool.get_socket = get_socket  # type: ignore[method-assign]
     events.request.add_listener(journal.request)
+    events.user_error.add_listener(journal.broken)
 
 
 def in_order(runner: MasterRunner) -> Callable[[], None]:

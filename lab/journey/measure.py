@@ -55,6 +55,7 @@ def measure(turn: Turn, journey: Journey, cluster: Cluster, say: Say, web_ui: in
         lasted_s=report.lasted_s,
         connections=report.connections,
         cpu_share=report.cpu_share,
+        errors=report.errors,
         facts={**cluster.facts(), **_facts(journey, turn, web_ui)},
     )
     judged = replace(walk, findings=gates.judge(walk, report.rows, journey.parity))

@@ -83,11 +83,14 @@ def contrasts(summary: Summary) -> Table:
         "A/A noise",
         "detectable",
         "Holm p",
-        "repeats",
+        "repeats / parts",
     )
     hints = (
         ("loop", APART),
-        ("ratio", "arm / baseline within the same repeat; of throughput (answers/s), less is slower"),
+        (
+            "ratio",
+            "arm / baseline in the same part of the same repeat; of throughput (answers/s), less is slower",
+        ),
         ("A/A noise", "half width of the interval between two arms that are the same"),
     )
     return Table("step_contrasts", head + figures, rows, 6, hints)
@@ -110,7 +113,7 @@ def _contrast(c: StepContrast) -> tuple[str, ...]:
         _within(c.noise_floor),
         _within(c.detectable),
         units.p_value(c.holm_p),
-        units.count(c.repeats),
+        f"{c.repeats} / {c.parts}",
     )
 
 
@@ -163,7 +166,7 @@ def briefly(summary: Summary) -> tuple[Table, ...]:
 
 
 SHORT = ("journey", "step", "arm", "loop", "requests", "failures", "answers /s", "p50 ms", "p99 ms")
-VERDICTS = ("journey", "step", "arm", "verdict", "loop", "ratio", "95 % interval", "repeats")
+VERDICTS = ("journey", "step", "arm", "verdict", "loop", "ratio", "95 % interval", "repeats / parts")
 
 
 def _medians(summary: Summary) -> Table:

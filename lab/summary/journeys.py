@@ -3,8 +3,10 @@
 Journeys are closed loops: a slow arm is asked less often. So its times are records of their own, which no table,
 figure or claim of open-loop times ever meets.
 
-A repeat walks every arm once, in random order; its value for an arm is one number (p50, mean, p99 or throughput of a
-step), and repeats are what `lab.stats` calls deployments.
+A repeat walks every arm once, in random order, and is what `lab.stats` calls a deployment. The time of a walk is cut
+into equal parts; a part of an arm is paired with the same part of the baseline in the same repeat, when as many users
+were there. A part gives one number per step and metric (p50, mean, p99, throughput): it is what a round is to a
+scenario.
 """
 
 from __future__ import annotations
@@ -22,22 +24,25 @@ from lab.plan import AGAIN, BASE
 from lab.record import OUTCOMES
 from lab.stats import Comparison, Interval
 from lab.store import Store
+from lab.summary import slices
 from lab.summary.results import Estimate, Step, StepContrast, WalkCount
 
 Floats = npt.NDArray[np.float64]
 METRICS = ("p50", "mean", "p99", "throughput")
 ALL = "all steps"
-NOTHING = Interval(float("nan"), float("nan"), float("nan"))
+MOST_PARTS = 10  # of one walk
+LEAST_PER_PART = {"p50": 5, "mean": 5, "p99": stats.LEAST_FOR_P99, "throughput": 5}  # answered requests
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step on one arm in one repeat: its judged requests. `time_s` are the answered ones, in seconds."""
+    """One step on one arm in one repeat: its judged requests. The arrays are of the answered ones, in seconds."""
 
     turn: Turn
     walk: Walk
     step: str
     judged_s: float  # how long requests were judged
+    since_s: Floats  # from the first judged moment to the request's start
     time_s: Floats
     requests: int
     failures: int
@@ -48,16 +53,12 @@ class Stage:
         """May it be compared?"""
         return gates.valid(self.walk)
 
-    def value(self, metric: str) -> float:
-        """One number; nan where too few requests were answered to tell."""
-        count = len(self.time_s)
+    def parts(self, metric: str, count: int) -> Floats:
+        """One number for each of `count` equal parts of the walk; nan where nothing was answered."""
+        part = np.minimum((self.since_s / self.judged_s * count).astype(np.int64), count - 1)
         if metric == "throughput":
-            return count / self.judged_s if count else float("nan")
-        if count < (stats.LEAST_FOR_P99 if metric == "p99" else 1):
-            return float("nan")
-        return float(
-            self.time_s.mean() if metric == "mean" else np.quantile(self.time_s, {"p50": 0.5, "p99": 0.99}[metric])
-        )
+            return np.asarray(np.bincount(part, minlength=count) / (self.judged_s / count))
+        return slices.statistic(self.time_s, part, count, metric)
 
 
 def stages(store: Store) -> tuple[Stage, ...]:
@@ -75,6 +76,7 @@ def _stages(turn: Turn, walk: Walk, rows: gates.Rows) -> Iterator[Stage]:
             walk=walk,
             step=step,
             judged_s=judged_s,
+            since_s=own["start_ns"][gates.answered(own)] / 1e9 - turn.settle_s,
             time_s=own["duration_ns"][gates.answered(own)] / 1e9,
             requests=len(own),
             failures=int(own["failed"].sum()),
@@ -115,16 +117,13 @@ def _step(journey: str, arm: str, step: str, group: Sequence[Stage], good: Seque
 
 
 def contrasts(found: Sequence[Stage]) -> Iterator[StepContrast]:
-    """Every step of every arm against the baseline. One family for Holm's correction is one journey."""
-    for journey in dict.fromkeys(stage.turn.journey for stage in found):
-        groups = {key: group for key, group in _grouped(found).items() if key[0] == journey}
-        drawn = [
-            one
-            for (_, arm, step), own in groups.items()
-            for metric in METRICS
-            if arm != BASE and (one := _contrast(step, own, groups.get((journey, BASE, step), []), metric))
-        ]
-        yield from map(_worded, _corrected(drawn))
+    """Every step of every arm against the baseline. One family for Holm's correction is one step of one journey."""
+    groups = _grouped(found)
+    for journey, step in dict.fromkeys((stage.turn.journey, stage.step) for stage in found):
+        base = groups.get((journey, BASE, step), [])
+        arms = [own for (j, arm, s), own in groups.items() if (j, s) == (journey, step) and arm != BASE]
+        drawn = (_contrast(step, own, base, metric) for own in arms for metric in METRICS)
+        yield from map(_worded, _corrected([one for one in drawn if one is not None]))
 
 
 def _grouped(found: Sequence[Stage]) -> dict[tuple[str, str, str], list[Stage]]:
@@ -135,15 +134,13 @@ def _grouped(found: Sequence[Stage]) -> dict[tuple[str, str, str], list[Stage]]:
 
 
 def _contrast(step: str, own: Sequence[Stage], base: Sequence[Stage], metric: str) -> StepContrast | None:
-    """One contrast, its verdict still open; None where no repeat has both."""
-    others = {stage.turn.repeat: stage.value(metric) for stage in base if stage.valid}
-    pairs = [
-        (s.turn.repeat, s.value(metric), others[s.turn.repeat]) for s in own if s.valid and s.turn.repeat in others
-    ]
-    pairs = [pair for pair in pairs if np.isfinite(pair[1:]).all() and min(pair[1:]) > 0]
+    """One contrast, its verdict still open; None where no repeat has enough of both."""
+    others = {stage.turn.repeat: stage for stage in base if stage.valid}
+    both = [(stage, others[stage.turn.repeat]) for stage in own if stage.valid and stage.turn.repeat in others]
+    pairs = [(one.turn.repeat, *pair) for one, other in both if len((pair := _paired(one, other, metric))[0])]
     if not pairs:
         return None
-    compared: Comparison = stats.compare([np.array([p[1]]) for p in pairs], [np.array([p[2]]) for p in pairs])
+    compared: Comparison = stats.compare([arm for _, arm, _ in pairs], [none for *_, none in pairs])
     return StepContrast(
         journey=own[0].turn.journey,
         step=step,
@@ -154,33 +151,36 @@ def _contrast(step: str, own: Sequence[Stage], base: Sequence[Stage], metric: st
         ratio=Estimate(*compared.ratio),
         difference=Estimate(*compared.difference),
         repeats=len(pairs),
+        parts=len(compared.rounds),
         wilcoxon_p=compared.wilcoxon_p,
         holm_p=1.0,
         noise_floor=float("nan"),
         detectable=compared.detectable,
         verdict="",
         because="",
-        repeats_ratio=tuple((repeat, arm / none) for repeat, arm, none in pairs),
+        parts_ratio=tuple((pairs[nth][0], part, ratio) for nth, part, ratio in compared.rounds),
     )
 
 
+def _paired(one: Stage, other: Stage, metric: str) -> tuple[Floats, Floats]:
+    """The same parts of two walks, as many as there are requests for, where both have answers."""
+    count = min(MOST_PARTS, min(len(one.time_s), len(other.time_s)) // LEAST_PER_PART[metric])
+    if count < 1:
+        return np.empty(0), np.empty(0)
+    first, second = one.parts(metric, count), other.parts(metric, count)
+    there = np.isfinite(first) & np.isfinite(second) & (first > 0) & (second > 0)
+    return first[there], second[there]
+
+
 def _corrected(family: Sequence[StepContrast]) -> list[StepContrast]:
-    """Holm's p over all contrasts of a journey but A/A; noise floors from A/A, step by step and metric by metric."""
+    """Holm's p over the arms and metrics of one step but A/A; noise floors from A/A, metric by metric."""
     tested = [c for c in family if c.arm != AGAIN]
-    adjusted = dict(zip(map(_key, tested), stats.holm([c.wilcoxon_p for c in tested]), strict=True))
-    floors = {(c.step, c.metric): stats.reach(_interval(c)) for c in family if c.arm == AGAIN}
+    adjusted = dict(zip(((c.arm, c.metric) for c in tested), stats.holm([c.wilcoxon_p for c in tested]), strict=True))
+    floors = {c.metric: stats.reach(_interval(c)) for c in family if c.arm == AGAIN}
     return [
-        replace(
-            c,
-            holm_p=adjusted.get(_key(c), c.wilcoxon_p),
-            noise_floor=floors.get((c.step, c.metric), float("nan")),
-        )
+        replace(c, holm_p=adjusted.get((c.arm, c.metric), c.wilcoxon_p), noise_floor=floors.get(c.metric, float("nan")))
         for c in family
     ]
-
-
-def _key(c: StepContrast) -> tuple[str, str, str]:
-    return c.arm, c.step, c.metric
 
 
 def _worded(c: StepContrast) -> StepContrast:
@@ -189,7 +189,7 @@ def _worded(c: StepContrast) -> StepContrast:
     if c.metric == "throughput":
         ratio = Interval(1 / ratio.value, 1 / ratio.high, 1 / ratio.low)
     floor = float("-inf") if c.arm == AGAIN else c.noise_floor
-    said, because = stats.verdict(ratio, deployments=c.repeats, rounds=c.repeats, holm_p=c.holm_p, floor=floor)
+    said, because = stats.verdict(ratio, deployments=c.repeats, rounds=c.parts, holm_p=c.holm_p, floor=floor)
     return replace(
         c, verdict=str(said), because=because.replace("deployments", "repeats").replace("deployment", "repeat")
     )

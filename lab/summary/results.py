@@ -218,7 +218,7 @@ class Step:
 
 @dataclass(frozen=True)
 class StepContrast:
-    """One step of a journey on one arm against the baseline, repeat by repeat. Of throughput, less is slower."""
+    """One step of a journey on one arm against the baseline, part by part. Of throughput, less is slower."""
 
     journey: str
     step: str
@@ -229,13 +229,14 @@ class StepContrast:
     ratio: Estimate  # arm / base
     difference: Estimate  # arm - base, in seconds, or requests/s
     repeats: int
+    parts: int  # of all repeats together
     wilcoxon_p: float
     holm_p: float
     noise_floor: float  # half width of the A/A interval of the same step and metric, as a ratio - 1
     detectable: float
     verdict: str
     because: str
-    repeats_ratio: tuple[tuple[int, float], ...]  # (repeat, ratio)
+    parts_ratio: tuple[tuple[int, int, float], ...]  # (repeat, part, ratio)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def step_contrasts(store: Store) -> pd.DataFrame:
         metric: p50, mean, p99 of the time, or throughput (of which less is slower)
         ratio, ratio_low, ratio_high: arm / base with its 95 % interval
         difference, difference_low, difference_high: arm - base with its 95 % interval, s or requests/s
-        repeats: of the journey
+        repeats, parts: of the journey; parts of equal time that all repeats have together
         wilcoxon_p, holm_p: p of Wilcoxon's signed-rank test; corrected for the number of contrasts
         noise_floor: half width of the interval between two arms that are the same, as a ratio - 1
         detectable: the smallest effect that this much data can show, as a ratio - 1
