@@ -1,10 +1,16 @@
-"""The seam: what a datapath is, and finding one by its file name in `datapaths/`."""
+"""The seam: what a datapath is, and finding one by its file name in `datapaths/` or in a folder of one's own.
+
+Folders that the variable `MESH_LAB_DATAPATHS` lists (as PATH does) are searched after the project's own. A file there
+is imported as `datapaths.<name>`, so it looks and works as one of the project's, and needs no copy in it.
+"""
 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from lab.cluster import Cluster, Mesh, Node, PodSpec, ProcessSpec
 from lab.record import Feature, Mistake, Need, RequestCount
@@ -33,15 +39,23 @@ class Datapath:
         return ()
 
 
-def names() -> tuple[str, ...]:
-    """Every datapath there is, sorted: the modules of the package `datapaths` that define one."""
-    import datapaths
+FOLDERS = "MESH_LAB_DATAPATHS"
 
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(datapaths.__path__) if not m.ispkg))
+
+def names() -> tuple[str, ...]:
+    """Every datapath there is, sorted: modules of the package `datapaths`, and those in folders of one's own.
+
+    `Mistake` for a folder that is not there, or a name that is taken twice.
+    """
+    found = [m.name for place in _places() for m in pkgutil.iter_modules([place]) if not m.ispkg]
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise Mistake(f"{FOLDERS}={os.environ[FOLDERS]}: {twice[0]}.py is there twice; rename yours")
+    return tuple(sorted(found))
 
 
 def find(name: str) -> Datapath:
-    """The datapath defined in `datapaths/<name>.py`."""
+    """The datapath defined in `<name>.py`, in `datapaths/` or a folder of one's own."""
     if name not in names():
         raise Mistake(f"no datapath {name!r}; there are {', '.join(names())}")
     module = importlib.import_module(f"datapaths.{name}")
@@ -51,5 +65,24 @@ def find(name: str) -> Datapath:
         if isinstance(c, type) and issubclass(c, Datapath) and c.__module__ == module.__name__
     ]
     if len(found) != 1:
-        raise Mistake(f"datapaths/{name}.py defines {len(found)} datapaths; it must define exactly one")
+        raise Mistake(f"{module.__file__} defines {len(found)} datapaths; it must define exactly one")
     return found[0]()
+
+
+def _places() -> list[str]:
+    """Where datapaths are looked for. The package's own search path follows, so that they can be imported."""
+    import datapaths
+
+    if not _PROJECTS:
+        _PROJECTS.extend(datapaths.__path__)
+    own = [Path(word).expanduser().absolute() for word in os.environ.get(FOLDERS, "").split(os.pathsep) if word]
+    lacking = next((folder for folder in own if not folder.is_dir()), None)
+    if lacking:
+        raise Mistake(f"{FOLDERS} lists {lacking}, which is no folder; make it, or leave it out")
+    if datapaths.__path__[:] != [*_PROJECTS, *map(str, own)]:
+        datapaths.__path__[:] = [*_PROJECTS, *map(str, own)]
+        importlib.invalidate_caches()
+    return list(datapaths.__path__)
+
+
+_PROJECTS: list[str] = []  # the package's search path as it was found
