@@ -34,7 +34,13 @@ def _file(*patterns: str) -> Callable[[], bool]:
     return lambda: any(any(Path("/").glob(p.lstrip("/"))) for p in patterns)
 
 
-HEADERS = "linux-headers-generic" if "ubuntu" in Path("/etc/os-release").read_text().lower() else "linux-headers-amd64"
+UBUNTU = "ubuntu" in Path("/etc/os-release").read_text().lower()
+HEADERS = "linux-headers-generic" if UBUNTU else "linux-headers-amd64"
+
+BROWSER = (  # Ubuntu has them as snaps only, which need a service; its tests use what is there, or are skipped
+    Package("chromium", "shows the published site to its tests", _program("chromium")),
+    Package("chromium-driver", "lets tests drive that browser", _program("chromedriver")),
+)
 
 PACKAGES: tuple[Package, ...] = (
     Package("clang", "compiles the eBPF programs and the load engine", _program("clang")),
@@ -61,6 +67,7 @@ PACKAGES: tuple[Package, ...] = (
         "runs the parser's fuzzer and its sanitizers",
         _file("/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a"),
     ),
+    *(() if UBUNTU else BROWSER),
 )
 
 

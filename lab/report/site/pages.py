@@ -64,11 +64,16 @@ class Site:
         )
 
 
-def _pages(site: Site) -> Iterator[tuple[str, bytes]]:
+def quick(site: Site) -> Iterator[tuple[str, bytes]]:
+    """The pages that need no raw data: the first, and those of the claims."""
     yield "index.html", _index(site)
     yield "claims/index.html", _ledger(site)
     for number in range(len(site.ledger)):
         yield ways.claim(site.ledger[number].claim.id), _claim(site, number)
+
+
+def _pages(site: Site) -> Iterator[tuple[str, bytes]]:
+    yield from quick(site)
     for run in runs(site.found):
         if run.store:
             frame = replace(site.frame("runs", "../"), heading=f"Run {run.name}")
