@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -15,6 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from lab.record import Mistake
 from lab.report import units
 from lab.report.looks import DARK, GRID, INK, MUTED
 
@@ -52,6 +54,9 @@ STEPS = ((300, (1.0,)), (30, (1.0, 3.0)), (8, (1.0, 2.0, 5.0)), (0, (1.0, 1.5, 2
 """Labels within a decade, for an axis that spans more than that ratio."""
 
 
+DPI, SCREEN = 220, 120  # dots an inch: of a saved picture, and of the screen that a notebook is read on
+
+
 @dataclass(frozen=True)
 class Drawing:
     """One picture, ready for the page. `svg` is safe to embed: every word in it was escaped when it was written."""
@@ -59,11 +64,34 @@ class Drawing:
     name: str
     label: str  # what it shows, in words, for those who cannot see it
     svg: str
+    inches: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
+    paint: Callable[[Figure], object] | None = field(default=None, repr=False, compare=False)
+
+    def save(self, file: Path | str, dpi: int = DPI) -> None:
+        """The picture on white for a slide or a paper: PNG, PDF or SVG, as the file's name ends."""
+        Path(file).write_bytes(self._raw(Path(file).suffix[1:] or "png", dpi))
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """What a notebook shows: fine enough for a large screen, at the size it was drawn for."""
+        return self._raw("png", DPI), {
+            "width": round(self.inches[0] * SCREEN),
+            "height": round(self.inches[1] * SCREEN),
+        }
+
+    def _raw(self, kind: str, dpi: int) -> bytes:
+        if self.paint is None:
+            raise Mistake(f"the picture {self.name!r} was not made by `draw`; draw it again")
+        kept = io.BytesIO()
+        with mpl.rc_context({**STYLE, "svg.fonttype": "path"}):
+            figure = Figure(figsize=self.inches, layout="constrained", facecolor="white")
+            self.paint(figure)
+            figure.savefig(kept, format=kind, dpi=dpi)
+        return kept.getvalue()
 
 
 def draw(name: str, label: str, inches: tuple[float, float], paint: Callable[[Figure], object]) -> Drawing:
     """Paint a figure of that many inches (width, height) and make it fit for a page."""
-    return Drawing(name, label, _embed(_plain(inches, paint), name, label))
+    return Drawing(name, label, _embed(_plain(inches, paint), name, label), inches, paint)
 
 
 def alone(label: str, inches: tuple[float, float], paint: Callable[[Figure], object]) -> str:
