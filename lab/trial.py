@@ -23,6 +23,7 @@ from lab.record import Arm, Block, BlockKind, Feature, Finding, Placement, Readi
 Say = Callable[[str], None]
 Counts = Mapping[str, tuple[int, int]]  # observer -> (requests, not understood)
 
+AT_ONCE = 8
 DRAIN_S = 10.0  # an engine still running this long after its last timeout has failed
 
 
@@ -248,13 +249,17 @@ def _stolen(block: Block, arm: str, epoch_ns: int, series: HostSeries | NodeSeri
 
 def _files(cluster: Cluster) -> dict[str, bytes]:
     """What every process was given and said: `config/arm.place.process/file`, `logs/arm.place.process/stdout`."""
-    files: dict[str, bytes] = {}
-    for process in cluster.processes:
-        place = f"{process.arm}.{process.where}.{process.spec.name}"
-        if process.spec.part is not Part.LOAD:
-            files |= {f"config/{place}/{name}": process.read(name) for name in process.spec.files}
-        files |= {f"logs/{place}/{name}": process.read(name) for name in ("stdout", "stderr")}
-    return {name: text for name, text in files.items() if text}
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # each is a round trip where the cluster is elsewhere
+        found = pool.map(_of_process, (p for p in cluster.processes if p.spec.part is not Part.INSTRUMENT))
+    return {name: text for files in found for name, text in files.items() if text}
+
+
+def _of_process(process: Process) -> dict[str, bytes]:
+    place = f"{process.arm}.{process.where}.{process.spec.name}"
+    files = {f"logs/{place}/{name}": process.read(name) for name in ("stdout", "stderr")}
+    if process.spec.part is not Part.LOAD:
+        files |= {f"config/{place}/{name}": process.read(name) for name in process.spec.files}
+    return files
 
 
 def _run(trial: Trial, bench: Bench, facts: Mapping[str, str]) -> Run:

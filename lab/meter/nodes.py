@@ -189,6 +189,8 @@ def spec(name: str, plan: Mapping[str, Any]) -> ProcessSpec:
 def told(process: Process, pids: Sequence[int]) -> dict[str, Any]:
     """What an instrument must know of a process."""
     found = process.container
+    if found is None and process.cgroup is None:
+        raise Failed(f"{process.spec.name} in {process.where} has no cgroup and no container: it cannot be found there")
     return {
         "name": process.spec.name,
         "part": process.spec.part,
