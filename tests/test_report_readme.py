@@ -11,8 +11,8 @@ from lab.store import runs_in
 
 def test_the_readme_is_what_its_run_says() -> None:
     page, figure = readme.rebuilt(readme.PAGE.read_text())
-    assert page == readme.PAGE.read_text(), "rebuild it with: nox -s readme"
-    assert figure == readme.FIGURE.read_text(), "rebuild it with: nox -s readme"
+    assert page == readme.PAGE.read_text(), "rebuild it with: nox -s figures"
+    assert figure == readme.FIGURE.read_text(), "rebuild it with: nox -s figures"
 
 
 def test_published_forecasts_are_what_was_written() -> None:

@@ -29,7 +29,8 @@ PROMISES = (  # generator, measure, at most, in words
     ("steady, spinning", "lag_p50_us", 5.0, "lag p50"),
 )
 
-START, END = "<!-- table: made by lab.load.table -->", "<!-- end of table -->"
+START = "<!-- made by lab.load.table:markdown from data/load-generators.json -->"
+END = "<!-- end of what was made -->"
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -69,8 +70,13 @@ def renew(page: str, result: Mapping[str, Any]) -> str:
     """The page with what stands between its two table marks made anew."""
     before, rest = page.split(START)
     _, after = rest.split(END)
+    return f"{before}{START}\n{markdown(result)}\n{END}{after}"
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """What stands between the marks: where it was run, the table, and which promises were kept."""
     said = "\n".join(f"- {line}" for line in promises(result))
-    return f"{before}{START}\n{about(result)}\n\n{table(result)}\n\n{said}\n{END}{after}"
+    return f"{about(result)}\n\n{table(result)}\n\n{said}"
 
 
 def _values(result: Mapping[str, Any], name: str, measure: str) -> list[float]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -78,17 +78,26 @@ def others(beside: Runs) -> str:
 
 def priced(beside: Runs) -> str:
     """Processor time of BPF programs per request, of every published run that weighed several eBPF arms."""
-    rows = tuple(
-        (f"`{name}`", cost.load, cost.arm, f"{bpf.value * 1e6:.2f} [{bpf.low * 1e6:.2f}, {bpf.high * 1e6:.2f}]")
-        for name, summary in beside.items()
-        if len({c.arm for c in summary.costs if "bpf" in c.per_request_s}) > 1
-        for cost in summary.costs
-        if (bpf := cost.per_request_s.get("bpf")) and bpf.value > 0
-    )
+    rows = tuple(row for name, summary in beside.items() for row in _prices(name, summary))
     table = Table("priced", ("run", "load", "arm", "BPF µs per request"), rows, 3)
     return (
         f"What the features of the eBPF datapath cost, by the kernel's own count:\n\n{table.markdown()}" if rows else ""
     )
+
+
+def _prices(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
+    """A row a load and arm, where several arms were weighed."""
+    if len({c.arm for c in summary.costs if "bpf" in c.per_request_s}) > 1:
+        for cost in summary.costs:
+            if (bpf := cost.per_request_s.get("bpf")) and bpf.value > 0:
+                spent = f"{bpf.value * 1e6:.2f} [{bpf.low * 1e6:.2f}, {bpf.high * 1e6:.2f}]"
+                yield f"`{name}`", cost.load, cost.arm, spent
+
+
+def price(summary: Summary) -> str:
+    """The same table of one run, for a document."""
+    rows = tuple(row[1:] for row in _prices(summary.run, summary))
+    return Table("price", ("load", "arm", "BPF µs per request"), rows, 2).markdown()
 
 
 def further(beside: Runs) -> str:
