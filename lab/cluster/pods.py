@@ -210,14 +210,18 @@ class Groups:
 
 
 def _mounted() -> Path:
-    """The node's whole cgroup v2 tree, mounted for this process's mount namespace alone: as the node's init sees it."""
+    """The node's cgroup v2 tree, mounted for this process's mount namespace alone: as the node's init sees it, whole.
+
+    Where its namespace may not be entered, as the own one shows it.
+    """
     point = Path(tempfile.mkdtemp(prefix="mesh-lab-cgroup2."))
-    words = ["nsenter", "--cgroup=/proc/1/ns/cgroup", "--", "mount", "-t", "cgroup2", "none", str(point)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        point.rmdir()
-        raise CannotRun(f"cgroup v2 cannot be mounted: {done.stderr.strip()}; it needs a privileged pod and Linux 4.5")
-    return point
+    mount = ["mount", "-t", "cgroup2", "none", str(point)]
+    for words in (["nsenter", "--cgroup=/proc/1/ns/cgroup", "--", *mount], mount):
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if not done.returncode:
+            return point
+    point.rmdir()
+    raise CannotRun(f"cgroup v2 cannot be mounted: {done.stderr.strip()}; it needs a privileged pod and Linux 4.5")
 
 
 def _direct(folder: Path) -> tuple[int, ...]:
