@@ -14,7 +14,10 @@ from kube_hosts import HOSTS, Host
 
 from datapaths.bpf.places import Places, listener
 from lab.cluster import cgroup
+from lab.cluster import Part
 from lab.cluster.pods import OWN, Groups, ending, inside, of_container, of_pod, reach, unified
+from lab.meter.cpu import usage
+from lab.meter.view import Seen
 from lab.record import Failed
 
 
@@ -142,6 +145,21 @@ def test_a_pod_without_a_folder_is_given_one_and_moved_back(pod: tuple[str, str,
         assert groups.pod(uid) == folder
     assert not folder.exists()
     assert _place(first) == _place(second) == before
+
+
+def test_an_instrument_reads_a_process_by_its_container_and_leaves_the_guest_beside_it_out(
+    pod: tuple[str, str, list[int]],
+) -> None:
+    uid, container, (guest, engine, _stranger) = pod
+    told = {"name": "engine", "part": Part.LOAD, "where": "a-client", "arm": "a", "cgroup": None}
+    with Groups() as groups:
+        seen = Seen({**told, "container": [uid, container], "pids": [engine]}, groups)
+        assert seen.cgroup is not None
+        assert guest in cgroup.members(seen.cgroup)
+        assert seen.pids() == (engine,)
+        assert usage(seen).total_s >= 0
+        gone = Seen({**told, "container": [uid, container], "pids": [1]}, groups)
+        assert gone.pids() == ()
 
 
 def test_who_did_not_make_a_folder_leaves_it(pod: tuple[str, str, list[int]]) -> None:
