@@ -13,8 +13,7 @@ import pytest
 from kube_hosts import HOSTS, Host
 
 from datapaths.bpf.places import Places, listener
-from lab.cluster import cgroup
-from lab.cluster import Part
+from lab.cluster import Part, cgroup
 from lab.cluster.pods import OWN, Groups, ending, inside, of_container, of_pod, reach, unified
 from lab.meter.cpu import usage
 from lab.meter.view import Seen
