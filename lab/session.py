@@ -146,7 +146,7 @@ def _walk(store: Store, say: Say) -> None:
     with Awake(plan.awake), _cluster(plan) as cluster:
         for turn in todo:
             walked = walk(turn, journeys[turn.journey], cluster, say, web_ui)
-            store.add_walk(walked.turn, walked.walk, walked.rows, walked.files)
+            store.add_walk(walked.turn, walked.walk, walked.rows, walked.host, walked.files)
 
 
 def _cluster(plan: Plan) -> Cluster:

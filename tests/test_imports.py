@@ -29,7 +29,7 @@ ROOMS = {  # room: what it may import of this project, beside itself and lab.com
     "lab.subject": PLACES | {"datapaths"},
     "lab.study": PLACES | {"lab.datapath", "lab.gates", "lab.load", "lab.meter", "lab.subject", "lab.workload"},
     "lab.load": PLACES,
-    "lab.journey": PLACES | {"lab.datapath", "lab.gates", "lab.workload"},
+    "lab.journey": PLACES | {"lab.datapath", "lab.gates", "lab.meter", "lab.workload"},
     "lab.meter": PLACES | {"lab.bcc"},
     "lab.plan": DATA | {"lab.scenario", "lab.datapath"},
     "lab.trial": PLACES | {"lab.datapath", "lab.load", "lab.meter", "lab.gates", "lab.workload"},

@@ -26,6 +26,7 @@ from lab.summary import Estimate, StepContrast, journeys, summarise
 STEPS = ("GET list", "POST buy")
 SLOWER = {"none": 1.0, "none_again": 1.0, "ebpf": 1.002, "sidecar": 1.5}
 PER_STEP = 800
+HOST = ({"steal_share": 0.01, "idle_share": 0.5},)
 
 
 def rows_of(turn: Turn, seed: int = 0) -> gates.Rows:
@@ -73,7 +74,7 @@ def stored(folder: Path, made: Plan) -> Store:
     store = Store.create(folder, made, {"cores": 2})
     for turn in made.turns:
         rows = rows_of(turn)
-        store.add_walk(turn, walk_of(turn, rows), rows, {"logs/client.locust/stderr": b"done"})
+        store.add_walk(turn, walk_of(turn, rows), rows, HOST, {"logs/client.locust/stderr": b"done"})
     store.seal(summarise(store))
     return store
 
@@ -101,9 +102,9 @@ def test_a_turn_is_stored_once_and_as_planned(store: Store) -> None:
     turn = store.plan.turns[0]
     rows = rows_of(turn)
     with pytest.raises(Mistake, match="written once"):
-        store.add_walk(turn, walk_of(turn, rows), rows, {})
+        store.add_walk(turn, walk_of(turn, rows), rows)
     with pytest.raises(Mistake, match="is not the plan's"):
-        store.add_walk(replace(turn, users=1), walk_of(turn, rows), rows, {})
+        store.add_walk(replace(turn, users=1), walk_of(turn, rows), rows)
 
 
 def test_a_slower_arm_is_slower_in_each_step_and_an_equal_one_equivalent(store: Store) -> None:
@@ -168,16 +169,18 @@ def test_a_void_turn_is_kept_and_left_out(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "run", made, {})
     for turn in made.turns:
         rows = rows_of(turn)
-        store.add_walk(turn, walk_of(turn, rows, errors=int(turn.arm.name == "ebpf")), rows, {})
+        store.add_walk(turn, walk_of(turn, rows, errors=int(turn.arm.name == "ebpf")), rows)
     summary = summarise(store)
     assert {s.arm for s in summary.steps} == {"none"}
     assert summary.step_contrasts == ()
     assert {c.arm for c in summary.walk_counts} == {"none", "ebpf"}
     assert summary.gates["users"] == {"passed": 1, "failed": 1}
+    assert any("journeys_browse, ebpf: 1 of 1 turns are left out" in words for words in summary.warnings)
 
 
 def test_a_walked_run_stands_a_strict_check(store: Store) -> None:
     assert check(store.folder, strict=True) == ()
+    assert store.summary().host["mean_steal_share"] == pytest.approx(0.01)
 
 
 def test_a_walk_that_was_changed_by_hand_is_found(tmp_path: Path) -> None:
@@ -198,7 +201,7 @@ def test_a_run_that_was_broken_off_lacks_its_turns(tmp_path: Path) -> None:
     made = asked(repeats=1, datapaths=("none", "ebpf"))
     store = Store.create(tmp_path / "run", made, {})
     first = made.turns[0]
-    store.add_walk(first, walk_of(first, rows_of(first)), rows_of(first), {})
+    store.add_walk(first, walk_of(first, rows_of(first)), rows_of(first))
     assert store.missing_turns() == made.turns[1:]
     assert f"journeys/{made.turns[1].name}" in {p.file for p in check(store.folder, strict=True)}
     assert Store.resume(store.folder).missing_turns() == made.turns[1:]
@@ -243,7 +246,7 @@ def test_outcomes_are_kept_by_name(tmp_path: Path) -> None:
     rows = rows_of(turn)
     rows["outcome"][-2:], rows["status"][-2:], rows["failed"][-2:] = OUTCOMES.index(Outcome.RESET), 0, 1
     store = Store.create(tmp_path / "run", made, {})
-    store.add_walk(turn, walk_of(turn, rows), rows, {})
+    store.add_walk(turn, walk_of(turn, rows), rows)
     everything = next(s for s in summarise(store).steps if s.step == "all steps")
     assert (everything.outcomes["reset"], everything.failures) == (2, 2)
     assert json.loads(json.dumps(codec.dump(everything)))["loop"] == "closed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -15,6 +15,7 @@ from lab.datapath import Datapath
 from lab.gates import walk as gates
 from lab.journey import crowd
 from lab.journey.doorway import Doorway
+from lab.meter.host import HostSeries, Row
 from lab.record import Placement, RequestCount
 
 Say = Callable[[str], None]
@@ -22,11 +23,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Measured:
-    """What one turn gave; `rows` are its raw requests (`lab.behaviour.COLUMNS`), `files` configurations and logs."""
+    """What one turn gave; `rows` are its raw requests (`lab.behaviour.COLUMNS`), `files` configurations and logs.
+
+    `host` is the series of this machine meanwhile, 1 Hz (`lab.meter.host.HostSeries`).
+    """
 
     turn: Turn
     walk: Walk
     rows: crowd.Rows
+    host: Sequence[Row]
     files: Mapping[str, bytes]
 
 
@@ -37,7 +42,8 @@ def measure(turn: Turn, journey: Journey, cluster: Cluster, say: Say, web_ui: in
     try:
         mesh = cluster.deploy(_layout(turn, journey, found)).only(turn.arm.name)
         before = _seen(found, cluster, mesh)
-        report = _walked(turn, journey, cluster, mesh, say, web_ui)
+        with HostSeries() as series:
+            report = _walked(turn, journey, cluster, mesh, say, web_ui)
         seen = tuple(_meanwhile(before, _seen(found, cluster, mesh)))
         files = _files(cluster)
     finally:
@@ -59,7 +65,7 @@ def measure(turn: Turn, journey: Journey, cluster: Cluster, say: Say, web_ui: in
         facts={**cluster.facts(), **_facts(journey, turn, web_ui)},
     )
     judged = replace(walk, findings=gates.judge(walk, report.rows, journey.parity))
-    return Measured(turn, judged, report.rows, files)
+    return Measured(turn, judged, report.rows, series.rows, files)
 
 
 def _layout(turn: Turn, journey: Journey, found: Datapath) -> Layout:

@@ -128,7 +128,17 @@ def _within(share: float) -> str:
 def counts(summary: Summary) -> Table:
     """None lost: the raw events, Locust's own count, the wire and the datapath."""
     rows = tuple(_count(x) for x in in_order(summary.walk_counts))
-    columns = ("journey", "arm", "observer", "proof", "walks", "events recorded", "Locust counted", "sent", "seen")
+    columns = (
+        "journey",
+        "arm",
+        "observer",
+        "proof",
+        "walks valid / void",
+        "events recorded",
+        "Locust counted",
+        "sent",
+        "seen",
+    )
     hints = (
         ("proof", "recorded = counted by Locust, and sent = seen by the datapath"),
         ("sent", "times a request went on the wire: Locust's client repeats what a closed connection may have lost"),
@@ -143,7 +153,7 @@ def _count(x: WalkCount) -> tuple[str, ...]:
         x.arm,
         x.observer or "none: it sees no requests",
         "proven" if proven else "NOT PROVEN",
-        units.count(x.walks),
+        f"{x.walks - x.walks_void} / {x.walks_void}",
         *(units.count(n) for n in (x.recorded, x.counted, x.sent)),
         units.count(x.seen),
         units.count(x.connections),

@@ -12,7 +12,7 @@
                                    observations.parquet
                   journeys/<turn>/walk.json            the turn of a journey as planned, and what was seen of it
                                   requests.parquet     its raw request events (`lab.behaviour.COLUMNS`)
-                                  config/…  logs/…
+                                  host.parquet  config/…  logs/…
                   report/…                             derived from all above; may be built again
 
 Every JSON file and Parquet table but the plan itself carries the SHA-256 of `plan.json`. A trial is written into a
@@ -174,6 +174,10 @@ class Store:
         """The host's series during a trial, as the meter gave it."""
         return pq.read_table(self.folder / self._place(trial) / "host.parquet", partitioning=None)
 
+    def host_meanwhile(self, turn: str) -> pa.Table:
+        """The same during a turn of a journey."""
+        return pq.read_table(self.folder / JOURNEYS / turn / "host.parquet", partitioning=None)
+
     def files(self, trial: str) -> dict[str, bytes]:
         """Rendered configurations and logs of a trial, by path."""
         place = self._place(trial)
@@ -218,13 +222,17 @@ class Store:
             raise Mistake(f"repeat {repeat.name} is not the plan's; measure the cases of the plan in its order")
         self._put(STUDIES, repeat.name, entry.studied(self.manifest.plan_sha256, repeat, observations, facts))
 
-    def add_walk(self, turn: Turn, walk: Walk, rows: Rows, files: Mapping[str, bytes]) -> None:
-        """Store one turn of a journey: at once or not at all, and only once; `files` as for a trial."""
+    def add_walk(
+        self, turn: Turn, walk: Walk, rows: Rows, host: entry.HostRows = (), files: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Store one turn of a journey: at once or not at all, and only once; `host` and `files` as for a trial."""
         if self.plan.turn(turn.name) != turn or walk.turn != turn.name:
             raise Mistake(
                 f"turn {turn.name} is not the plan's, or walk {walk.turn} is another's; walk what was planned"
             )
-        self._put(JOURNEYS, turn.name, entry.walked(self.manifest.plan_sha256, turn, walk, rows, files))
+        sha = self.manifest.plan_sha256
+        around = entry.surroundings(sha, host, files or {})
+        self._put(JOURNEYS, turn.name, chain(entry.walked(sha, turn, walk, rows), around))
 
     def _put(self, top: str, name: str, contents: Iterable[tuple[str, bytes]]) -> None:
         """Write one folder, sync it, give it its name and list it."""

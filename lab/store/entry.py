@@ -50,10 +50,6 @@ def contents(plan_sha256: str, trial: Trial, runs: Sequence[Run], requests: Requ
 def surroundings(plan_sha256: str, host: HostRows, files: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
     """What stood around it: the host's series, rendered configurations, logs."""
     yield "host.parquet", table.pack_series(host, {PLAN_HASH: plan_sha256})
-    yield from _beside(files)
-
-
-def _beside(files: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
     for path, raw in files.items():
         yield manifest.inside(path, ("config", "logs")), raw
 
@@ -73,13 +69,10 @@ def studied(
     yield "observations.parquet", table.pack_series(rows, {PLAN_HASH: plan_sha256, "repeat": repeat.name})
 
 
-def walked(
-    plan_sha256: str, turn: Turn, walk: Walk, rows: Rows, files: Mapping[str, bytes]
-) -> Iterator[tuple[str, bytes]]:
+def walked(plan_sha256: str, turn: Turn, walk: Walk, rows: Rows) -> Iterator[tuple[str, bytes]]:
     """One turn of a journey: what was planned, what was seen, every request event."""
     yield "walk.json", codec.text({PLAN_HASH: plan_sha256, "turn": codec.dump(turn), "walk": codec.dump(walk)})
     yield "requests.parquet", table.pack_series(rows, {PLAN_HASH: plan_sha256, "turn": turn.name})
-    yield from _beside(files)
 
 
 def stamped(plan_sha256: str, key: str, data: object) -> bytes:

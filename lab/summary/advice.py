@@ -37,6 +37,7 @@ def warnings(summary: Summary, found: Sequence[Piece]) -> Iterator[str]:
     yield from _few_for_p99(found, contrasts)
     yield from _unsteady(contrasts)
     yield from _carried_over(found)
+    yield from _walks(summary)
 
 
 def _unproven(proofs: Iterable[Accounting]) -> Iterator[str]:
@@ -46,6 +47,22 @@ def _unproven(proofs: Iterable[Accounting]) -> Iterator[str]:
                 f"{a.arm}: {a.observer} saw {a.seen:,} of {a.sent:,} requests, {a.not_understood:,} not understood;"
                 " blocks without proof are left out: look for traffic that takes another way"
             )
+
+
+def _walks(summary: Summary) -> Iterator[str]:
+    """What limits journeys: turns that were left out, and few repeats."""
+    for journey, arm in dict.fromkeys((c.journey, c.arm) for c in summary.walk_counts if c.walks_void):
+        one = next(c for c in summary.walk_counts if (c.journey, c.arm) == (journey, arm))
+        yield (
+            f"{journey}, {arm}: {one.walks_void} of {one.walks} turns are left out by a gate (see below);"
+            " fewer users, or more of Locust's processes, leave it room"
+        )
+    few = {c.journey: c.repeats for c in summary.step_contrasts if c.repeats < stats.FEW_DEPLOYMENTS}
+    for journey, repeats in few.items():
+        yield (
+            f"{journey}: {repeats} repeat{'s' if repeats > 1 else ''} hold for themselves only;"
+            f" measure with --deployments {QUICK_DEPLOYMENTS} or more"
+        )
 
 
 def _gated(found: Sequence[Piece]) -> Iterator[str]:

@@ -69,7 +69,8 @@ def stages(store: Store) -> tuple[Stage, ...]:
 def _stages(turn: Turn, walk: Walk, rows: gates.Rows) -> Iterator[Stage]:
     judged_s = max(walk.lasted_s - turn.settle_s, 0.0)
     kept = rows[gates.judged(rows, turn.settle_s, walk.lasted_s)]
-    parts = {ALL: kept, **{step: kept[kept["step"] == number] for number, step in enumerate(walk.steps)}}
+    together = {ALL: kept} if len(walk.steps) > 1 else {}
+    parts = {**together, **{step: kept[kept["step"] == number] for number, step in enumerate(walk.steps)}}
     for step, own in parts.items():
         yield Stage(
             turn=turn,
@@ -214,6 +215,7 @@ def counts(store: Store) -> Iterator[WalkCount]:
                 journey=journey,
                 arm=arm,
                 walks=len(walks),
+                walks_void=sum(not gates.valid(w) for w in walks),
                 recorded=sum(map(len, rows)),
                 counted=sum(_total(w.tallies) for w in walks),
                 sent=sent,

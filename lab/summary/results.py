@@ -246,6 +246,7 @@ class WalkCount:
     journey: str
     arm: str
     walks: int
+    walks_void: int  # left out by a gate
     recorded: int
     counted: int
     sent: int

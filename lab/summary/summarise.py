@@ -54,6 +54,7 @@ def _origins(store: Store, found: Sequence[Piece]) -> set[str]:
 def _host(store: Store, found: Sequence[Piece]) -> dict[str, float]:
     """Steal and pressure over all trials, and the share of windows that the hypervisor disturbed."""
     tables = [store.host(trial.name) for trial in store.trials()]
+    tables += [store.host_meanwhile(turn.name) for turn, _ in store.turns()]
     figures: dict[str, float] = {}
     for column in ("steal_share", "cpu_pressure", "memory_pressure", "io_pressure"):
         values = [v for t in tables if column in t.column_names for v in t[column].to_pylist() if v is not None]
