@@ -9,15 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import report_material as material
 import synthetic
 from rich.console import Console
 
 from lab import claims, cli, codec
+from lab.claims import Claim
+from lab.compile import ROOT
 from lab.record import Mistake, Verdict, Word
 from lab.report import listing, published
 from lab.report.ledger import Entry, entries, machines
 from lab.report.published import Machine, Published
-from lab.summary import summarise
+from lab.report.site import pages
+from lab.report.site.documents import Documents
+from lab.summary import Summary, summarise
 
 HERE = Machine("Xeon", 2, True, "6.18", "local")
 THERE = Machine("EPYC", 64, False, "6.1", "kind")
@@ -155,3 +160,16 @@ def test_a_word_that_is_neither_claim_nor_folder_is_refused(
 ) -> None:
     assert typed(monkeypatch, "C17") == 2
     assert "C17 is no claim and no folder" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_claim_is_added_by_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rule(summary: Summary) -> Verdict:
+        """C17. Every run has a name."""
+        return Verdict("C17", Word.HOLDS if summary.run else Word.DOES_NOT_HOLD, "it has")
+
+    monkeypatch.setattr(claims, "CLAIMS", (*claims.CLAIMS, Claim("C17", "Runs have names", "nowhere", "holdout", rule)))
+    found = entry(entries([run("a", "2026-01-01", rule(material.summary()))]), "C17")
+    assert found.claim.demands == "Every run has a name."
+    assert "Runs have names" in shown((found,), 80)
+    page = dict(pages.quick(pages.Site((), Documents(ROOT))))["claims/c17.html"].decode()
+    assert "Every run has a name." in page
