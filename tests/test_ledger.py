@@ -22,6 +22,7 @@ from lab.report.ledger import Entry, entries, machines
 from lab.report.published import Machine, Published
 from lab.report.site import pages
 from lab.report.site.documents import Documents
+from lab.store import Store
 from lab.summary import Summary, summarise
 
 HERE = Machine("Xeon", 2, True, "6.18", "local")
@@ -109,7 +110,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     made = synthetic.store(folder / "whole", synthetic.small_plan(synthetic.small()))
     made.seal(summarise(made))
-    synthetic.store(folder / "unfinished", synthetic.small_plan(synthetic.small(), seed=2))
+    Store.create(folder / "unfinished", synthetic.small_plan(synthetic.small(), seed=2), {})
     (folder / "forecasts" / "20260102-f").mkdir(parents=True)
     (folder / "forecasts" / "20260102-f" / "manifest.json").write_text('{"kind": "forecast", "files": {}}')
     (folder / "nothing").mkdir()

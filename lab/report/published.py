@@ -50,6 +50,7 @@ class Published:
     command: str = ""
     machine: Machine | None = None
     origin: str = ""
+    closed: bool = False  # its load was a closed loop: users who wait
     verdicts: tuple[Verdict, ...] = ()
     store: Store | None = None
 
@@ -102,6 +103,7 @@ def of_run(store: Store) -> Published:
         command=plan.command,
         machine=machine(store.system, plan.cluster),
         origin=summary.origin,
+        closed=bool(plan.journeys),
         verdicts=claims.judge(summary),
         store=store,
     )

@@ -12,7 +12,7 @@ from lab.report.site.ways import SiteFrame
 
 TOP = ("DESIGN.md", "CONTRIBUTING.md", "CHANGELOG.md")
 FIRST = {"docs/method.md": "method.html", "docs/glossary.md": "glossary.html"}  # pages of the first rank
-BESIDE = ("*.svg", "*.png", "data/*.json")  # what documents show and link to
+BESIDE = ("*.svg", "*.png", "data/*.*")  # what documents show and link to
 
 
 class Documents:
