@@ -15,7 +15,8 @@ Item = TypeVar("Item", Latency, Cost)
 def table(summary: Summary) -> Table:
     """Latency and CPU at the highest load that every arm carries, knee, connections, memory of the datapath."""
     shared, paid = shared_load(summary), _shared_cost(summary)
-    rows = [_row(summary, arm, shared, paid) for arm in looks.order(summary)]
+    offered = looks.offered(summary)  # what users met in a closed loop is not ranked here
+    rows = [_row(summary, arm, shared, paid) for arm in looks.order(summary) if arm in offered]
     columns = ("arm", "p50 ms", "p99 ms", "CPU µs", "keeps /s", "connections", "PSS MiB", "BPF MiB")
     hints = (
         (

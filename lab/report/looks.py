@@ -45,11 +45,16 @@ class Look:
 def order(summary: Summary) -> tuple[str, ...]:
     """Every arm of the summary: those with the baseline's datapath first, then the others as they come."""
     datapaths = dict(_arms(summary))
-    bases = {c.base for c in summary.contrasts}
+    bases = {c.base for c in summary.contrasts} | {c.base for c in summary.step_contrasts}
     plain = {datapaths.get(b) for b in bases} or {next(iter(datapaths.values()), None)}
     twins = [a for a in datapaths if datapaths[a] in plain]
     first = [a for a in twins if a in bases]
     return tuple(dict.fromkeys([*first, *twins, *datapaths]))
+
+
+def offered(summary: Summary) -> frozenset[str]:
+    """The arms that an open loop was offered to: not those that only users walked."""
+    return frozenset(arm for arm, _ in _open(summary))
 
 
 def looks(summary: Summary) -> dict[str, Look]:
@@ -77,7 +82,15 @@ def _colours() -> Iterator[Look]:
 
 
 def _arms(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Every arm and its datapath; where no part of the summary names the datapath, the arm's name stands for it."""
+    """Every arm and its datapath; those of closed loops last."""
+    named = dict(_open(summary))
+    for s in summary.steps:
+        named.setdefault(s.arm, s.datapath)
+    yield from named.items()
+
+
+def _open(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Arms of scenarios; where no part of the summary names the datapath, the arm's name stands for it."""
     named: dict[str, str] = {}
     for x in summary.latencies:
         named.setdefault(x.arm, x.datapath)

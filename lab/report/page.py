@@ -15,6 +15,7 @@ from lab.question import Study
 from lab.record import Mistake, Scenario, Verdict
 from lab.report import facts, glance, journeys, looks, proofs, selection, studies, swatch, tables, text
 from lab.report.figures import connections, cost, ecdf, growth, ladder, memory, ratios, rounds
+from lab.report.figures import journeys as walked
 from lab.report.frame import ALONE, Frame, environment
 from lab.store import Store
 from lab.summary import Summary
@@ -154,6 +155,7 @@ def _figures(summary: Summary, responses: ecdf.Responses) -> Mapping[str, Sequen
         "memory": memory.panels(summary),
         "sockets": connections.panels(summary),
         "growth": growth.panels(summary),
+        "journeys": walked.panels(summary),
     }
 
 
