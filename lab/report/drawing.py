@@ -165,6 +165,11 @@ def ratio_axis(axes: Axes, which: str, label: str) -> None:
     _log_axis(axes, which, label, lambda v: f"{v:g}×")
 
 
+def amount_axis(axes: Axes, which: str, label: str, words: Callable[[float], str]) -> None:
+    """A logarithmic axis of anything that `words` can name."""
+    _log_axis(axes, which, label, words)
+
+
 def _log_axis(axes: Axes, which: str, label: str, words: Callable[[float], str]) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
