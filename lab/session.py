@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from lab import claims, codec, datapath, doctor
-from lab.cluster import Cluster
-from lab.cluster.local import LocalCluster
+from lab.cluster import Cluster, choice
 from lab.journey.measure import measure as walk
 from lab.meter.awake import Awake, virtual
 from lab.plan import Plan
@@ -98,7 +98,17 @@ def _installed(name: str) -> bool:
 
 
 def _can_run(plan: Plan) -> None:
-    """Refuse before anything is made: not root, or a need of an arm that is not there."""
+    """Refuse before anything is made: not root, or a need of an arm that is not there.
+
+    On a cluster elsewhere nothing is needed of this machine: the image has the programs, and a node that lacks
+    something says so when an agent starts there.
+    """
+    if not choice.here(plan.cluster):
+        if others := [*(s.name for s in plan.studies), *(j.name for j in plan.journeys)]:
+            raise Mistake(
+                f"{', '.join(others)} on --cluster {plan.cluster}; studies and journeys run on local: leave it out"
+            )
+        return
     wanted = doctor.ALWAYS.union(*(datapath.find(arm.datapath).needs for t in plan.trials for arm in t.arms))
     wanted = wanted.union(*(s.needs for s in plan.studies))
     wanted = wanted.union(*(datapath.find(turn.arm.datapath).needs for turn in plan.turns))
@@ -120,7 +130,7 @@ def _finish(store: Store, say: Say) -> Store:
             b.duration_s for t in plan.trials for b in t.blocks
         )
         say(f"{len(todo)} deployments, about {plan.seconds * share / 60:.0f} minutes; results in {store.folder}")
-        with Awake(plan.awake) as awake, _cluster(plan) as cluster:
+        with _awake(plan) as awake, _cluster(plan) as cluster:
             for trial in todo:
                 known = limits(store.runs(), trial.scenario)
                 measured = measure(trial, cluster, say, scenarios[trial.scenario].parity, known, awake)
@@ -143,14 +153,25 @@ def _walk(store: Store, say: Say) -> None:
     if not todo:
         return
     say(f"{len(todo)} turns of journeys; results in {store.folder}")
-    with Awake(plan.awake), _cluster(plan) as cluster:
+    with _cluster(plan) as cluster, _spinning(plan, cluster):
         for turn in todo:
             walked = walk(turn, journeys[turn.journey], cluster, say, web_ui)
             store.add_walk(walked.turn, walked.walk, walked.rows, walked.host, walked.files)
 
 
-def _cluster(plan: Plan) -> Cluster:
-    return LocalCluster(plan.run, overlay=plan.overlay, cpus="per_node" if plan.cpus == "per_node" else "shared")
+def _cluster(plan: Plan) -> AbstractContextManager[Cluster]:
+    return choice.opened(plan.cluster, plan.run, plan.overlay, "per_node" if plan.cpus == "per_node" else "shared")
+
+
+def _awake(plan: Plan) -> AbstractContextManager[Awake]:
+    """This machine's cores, or only the wish: instruments on a cluster's nodes see to theirs."""
+    return Awake(plan.awake) if choice.here(plan.cluster) else nullcontext(Awake(plan.awake))
+
+
+def _spinning(plan: Plan, cluster: Cluster) -> AbstractContextManager[Awake]:
+    """Who keeps the cores awake: a spinner of this machine, or where the cluster is elsewhere its nodes' instruments."""
+    awake = Awake(plan.awake)
+    return awake if cluster.here else nullcontext(awake)
 
 
 def limits(runs: Sequence[Run], scenario: str) -> Mapping[str, float]:
