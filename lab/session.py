@@ -169,7 +169,7 @@ def _awake(plan: Plan) -> AbstractContextManager[Awake]:
 
 
 def _spinning(plan: Plan, cluster: Cluster) -> AbstractContextManager[Awake]:
-    """Who keeps the cores awake: a spinner of this machine, or where the cluster is elsewhere its nodes' instruments."""
+    """Who keeps the cores awake: a spinner on this machine; where the cluster is elsewhere, its nodes' instruments."""
     awake = Awake(plan.awake)
     return awake if cluster.here else nullcontext(awake)
 
