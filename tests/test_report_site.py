@@ -139,9 +139,9 @@ def test_the_first_page_is_the_same_every_time(results: Path, files: dict[str, b
 def test_hostile_names_are_text() -> None:
     bad = material.HOSTILE
     verdict = Verdict("C1", Word.HOLDS_IF, bad, (bad,), (bad,))
-    run = Published(
-        "r", "run", Path("r"), bad, ((bad, bad),), bad, Machine(bad, 1, True, bad, bad), "measured", (verdict,)
-    )
+    machine = Machine(bad, 1, True, bad, bad)
+    named = Published("r", "run", Path("r"), bad, ((bad, bad),), bad, machine, "measured")
+    run = replace(named, verdicts=(verdict,))
     site = pages.Site((run, replace(run, name="other", kind=bad)), Documents(ROOT))
     for name, raw in pages.quick(site):
         text = raw.decode()
@@ -152,11 +152,14 @@ def test_hostile_names_are_text() -> None:
 
 def test_verdicts_of_two_machines_stand_side_by_side() -> None:
     here, there = Machine("Xeon", 2, True, "6.18", "local"), Machine("EPYC", 64, False, "6.1", "kind")
-    runs = (
-        Published("a", "run", Path("a"), "2026-01-01", (), "", here, "measured", (Verdict("C1", Word.HOLDS, "x"),)),
+    runs = tuple(
         Published(
-            "b", "run", Path("b"), "2026-01-02", (), "", there, "measured", (Verdict("C1", Word.DOES_NOT_HOLD, "y"),)
-        ),
+            name, "run", Path(name), day, machine=machine, origin="measured", verdicts=(Verdict("C1", word, "x"),)
+        )
+        for name, day, machine, word in (
+            ("a", "2026-01-01", here, Word.HOLDS),
+            ("b", "2026-01-02", there, Word.DOES_NOT_HOLD),
+        )
     )
     site = pages.Site(runs, Documents(ROOT))
     assert [e.latest.run for e in entries(runs) if e.latest] == ["b"]
