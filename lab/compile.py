@@ -12,6 +12,7 @@ from pathlib import Path
 from lab.record import CannotRun, Failed
 
 ROOT = Path(__file__).resolve().parent.parent
+_SHARED = ("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared")
 
 
 def bpf(source: Path, *flags: str) -> Path:
@@ -21,17 +22,19 @@ def bpf(source: Path, *flags: str) -> Path:
 
 def shared(source: Path, *flags: str) -> Path:
     """A shared library of `source` for this machine."""
-    return _compile(source, ".so", ("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", *flags))
+    return _compile(source, ".so", (*_SHARED, *flags))
+
+
+def shared_name(source: Path, *flags: str) -> Path:
+    """Where `shared` puts it, made or not: where there is no compiler, another machine may have it at its own place."""
+    return _target(source, ".so", (*_SHARED, *flags))
 
 
 def _compile(source: Path, ending: str, flags: tuple[str, ...]) -> Path:
+    target = _target(source, ending, flags)
     clang = shutil.which("clang")
     if clang is None:
         raise CannotRun("clang is missing; install it with: apt-get install clang")
-    digest = hashlib.sha256(" ".join(flags).encode())
-    for file in sorted([source, *source.parent.glob("*.h")]):
-        digest.update(file.read_bytes())
-    target = cache() / f"{source.stem}-{digest.hexdigest()[:16]}{ending}"
     if not target.exists():
         # of this thread alone: several may want the same object at once, and the last to rename it wins
         scratch = target.with_suffix(f".{os.getpid()}.{threading.get_native_id()}.tmp")
@@ -42,6 +45,13 @@ def _compile(source: Path, ending: str, flags: tuple[str, ...]) -> Path:
             raise Failed(f"clang could not compile {source.name}:\n{done.stderr}")
         scratch.replace(target)
     return target
+
+
+def _target(source: Path, ending: str, flags: tuple[str, ...]) -> Path:
+    digest = hashlib.sha256(" ".join(flags).encode())
+    for file in sorted([source, *source.parent.glob("*.h")]):
+        digest.update(file.read_bytes())
+    return cache() / f"{source.stem}-{digest.hexdigest()[:16]}{ending}"
 
 
 def cache() -> Path:

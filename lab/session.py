@@ -104,9 +104,9 @@ def _can_run(plan: Plan) -> None:
     something says so when an agent starts there.
     """
     if not choice.here(plan.cluster):
-        if others := [*(s.name for s in plan.studies), *(j.name for j in plan.journeys)]:
+        if strangers := [*(s.name for s in plan.studies), *(j.name for j in plan.journeys)]:
             raise Mistake(
-                f"{', '.join(others)} on --cluster {plan.cluster}; studies and journeys run on local: leave it out"
+                f"{', '.join(strangers)} on --cluster {plan.cluster}; studies and journeys run on local: leave it out"
             )
         return
     wanted = doctor.ALWAYS.union(*(datapath.find(arm.datapath).needs for t in plan.trials for arm in t.arms))

@@ -22,6 +22,8 @@ from lab.record import MOST_CONNECTIONS, MOST_RESPONSE_BYTES, CannotRun, Load, M
 PORT = 8080
 UID = 65534
 MEMORY_BYTES = 2048  # nginx reads its configuration through a 4096-byte window, which one string must fit into
+MODULES = Path("/usr/lib/nginx/modules")
+LUA = ("ndk_http_module.so", "ngx_http_lua_module.so")
 SPARE_CONNECTIONS = 480  # beside the client's: readiness probes, connections that are closing
 
 _FRAME = """\
@@ -81,12 +83,12 @@ def server(
 
     It runs as one process (the worker is its own master), logs no requests, and never closes a connection by itself.
     nginx counts time in whole milliseconds: a busy worker may end a sleep up to 1 ms early.
-    `Mistake` for a size out of range; `CannotRun` when nginx, or Lua for `sleeps`, is missing.
+    `Mistake` for a size out of range; `CannotRun` when there is nginx here and its Lua, for `sleeps`, is missing.
     """
     wanted = sorted({_size(n) for n in sizes})
     spec = ProcessSpec(
         name="nginx",
-        argv=(*_prepare(wanted), str(nginx()), "-e", "stderr", "-p", "{dir}", "-c", "{dir}/nginx.conf"),
+        argv=(*_prepare(wanted), _program(), "-e", "stderr", "-p", "{dir}", "-c", "{dir}/nginx.conf"),
         part=Part.APP,
         files={"nginx.conf": rendered(port, wanted, sleeps, closes)},
         user=UID,
@@ -151,20 +153,36 @@ def _size(size: int) -> int:
     return size
 
 
+def _program() -> str:
+    """nginx as this machine has it; else its name, for the machine that will run it."""
+    found = _found()
+    return str(found) if found else "nginx"
+
+
 def nginx() -> Path:
     """The nginx to run; `CannotRun` when there is none."""
-    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    found = _found()
     if found is None:
         raise CannotRun("nginx is missing; install it with: apt-get install nginx")
-    return Path(found)
+    return found
+
+
+def _found() -> Path | None:
+    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    return Path(found) if found else None
 
 
 def lua_modules() -> tuple[Path, ...]:
-    """The modules that nginx must load, in order, to run Lua; `CannotRun` when they are not installed."""
+    """The modules that nginx must load, in order, to run Lua; `CannotRun` when they are not installed.
+
+    Without nginx here they are where Debian, and so the image, has them.
+    """
+    if _found() is None:
+        return tuple(MODULES / name for name in LUA)
     told = subprocess.run([str(nginx()), "-V"], capture_output=True, text=True, check=True).stderr
     place = re.search(r"--modules-path=(\S+)", told)
-    folder = Path(place[1]) if place else Path("/usr/lib/nginx/modules")
-    modules = tuple(folder / f"{name}.so" for name in ("ndk_http_module", "ngx_http_lua_module"))
+    folder = Path(place[1]) if place else MODULES
+    modules = tuple(folder / name for name in LUA)
     if not all(module.exists() for module in modules):
         raise CannotRun("a service time needs nginx's Lua; install it with: apt-get install libnginx-mod-http-lua")
     return modules

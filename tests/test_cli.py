@@ -39,7 +39,7 @@ def typed(words: str, monkeypatch: pytest.MonkeyPatch) -> int:
         ("run http_visibility --duration 0", "above 0"),
         ("run http_visibility --connections 20001", "1 to 20000"),
         ("run http_visibility --connections 0", "1 to 20000"),
-        ("run http_visibility --cluster kind", "'kind' is unknown; allowed: local"),
+        ("run http_visibility --cluster kindd", "'kindd' is unknown; allowed: local, kind, kind:NAME, kube:CONTEXT"),
         ("run http_visibility --cpus all", "'all' is unknown; allowed: shared, per_node"),
         ("check nowhere", "nowhere"),
         ("report nowhere", "nowhere"),

@@ -28,12 +28,27 @@ def doctor(json_: Json = False) -> None:
 @app.command()
 def clean(
     force: Annotated[bool, typer.Option("--force", help="Also end a run that is still going on.")] = False,
+    cluster: Annotated[
+        str, typer.Option(help="Where: local, kind[:NAME], or kube:CONTEXT of your kubeconfig.")
+    ] = "local",
+    run: Annotated[str | None, typer.Option(help="On Kubernetes: only what this run made.")] = None,
     json_: Json = False,
 ) -> None:
-    """Remove whatever a killed run has left behind: processes, cgroups, folders, mounts."""
-    from lab.cluster import local
+    """Remove whatever a killed run has left behind: processes, cgroups, folders, mounts; or its namespaces.
 
-    removed = local.clean(force=force)
+    Example: mesh-lab clean --cluster kube:kind-mesh-lab
+    """
+    from lab.cluster import choice, local
+    from lab.record import Mistake
+
+    if not choice.here(choice.settled(cluster)):
+        if force:
+            raise Mistake("--force has no meaning on Kubernetes: what is there is removed, in use or not; leave it out")
+        removed = choice.clean(cluster, run)
+    elif run is not None:
+        raise Mistake(f"--run {run!r} narrows what is removed from Kubernetes; add --cluster, or leave it out")
+    else:
+        removed = local.clean(force=force)
     if json_:
         screen.print_json(json.dumps(list(removed)))
         return

@@ -13,6 +13,7 @@ from lab.cli.common import Json, app, known, new_folder, say, screen, show
 from lab.record import Placement
 
 ALL = ("http_visibility", "connections", "proxies_15k")
+ELSEWHERE = ("http_visibility", "connections")  # studies stay on this machine
 
 
 @app.command()
@@ -37,7 +38,9 @@ def run(
     profile: Annotated[
         str, typer.Option(help="How much: smoke (about a minute), quick (minutes), full (hours).")
     ] = "quick",
-    cluster: Annotated[str, typer.Option(help="Where: local.")] = "local",
+    cluster: Annotated[
+        str, typer.Option(help="Where: local, kind[:NAME], or kube:CONTEXT of your kubeconfig.")
+    ] = "local",
     overlay: Annotated[bool, typer.Option("--overlay", help="Carry pod traffic between nodes over VXLAN.")] = False,
     cpus: Annotated[str, typer.Option(help="per_node: each node has its own cores; shared: any core.")] = "per_node",
     awake: Annotated[
@@ -60,12 +63,12 @@ def run(
     """
     from lab import plan as planning
     from lab import session
+    from lab.cluster import choice
 
     if resume is not None:
         store = session.resume(resume, say(json_))
     else:
         known(cpus, ("shared", "per_node"), "--cpus")
-        known(cluster, ("local",), "--cluster")
         asked = planning.plan(
             [planning.find_question(s) for s in scenarios],
             profile,
@@ -80,7 +83,7 @@ def run(
             processes=processes,
             workers=workers,
             web_ui=web_ui,
-            cluster=cluster,
+            cluster=choice.settled(cluster),
             overlay=overlay,
             cpus=cpus,
             awake=session.on_virtual_machine() if awake is None else awake,
@@ -95,11 +98,18 @@ def run(
 def reproduce(
     profile: Annotated[str, typer.Option(help="How much: smoke, quick or full.")] = "quick",
     seed: Annotated[int, typer.Option(help="Decides every random choice.")] = 1,
+    cluster: Annotated[
+        str, typer.Option(help="Where: local, kind[:NAME], or kube:CONTEXT of your kubeconfig.")
+    ] = "local",
     out: Annotated[Path | None, typer.Option(help="Results folder to make.")] = None,
     json_: Json = False,
 ) -> None:
-    """Measure every claim that this machine can measure, write the report, print the verdicts."""
-    run(list(ALL), profile=profile, seed=seed, out=out, json_=json_)
+    """Measure every claim that this machine can measure, write the report, print the verdicts.
+
+    Example: mesh-lab reproduce --cluster kind
+    """
+    scenarios = ALL if cluster == "local" else ELSEWHERE
+    run(list(scenarios), profile=profile, seed=seed, cluster=cluster, out=out, json_=json_)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lab.cluster import Line, Part, Process, ProcessSpec
-from lab.compile import ROOT, shared
+from lab.compile import ROOT, shared, shared_name
 from lab.load.engine import SOURCE, Engine, Target
 from lab.load.report import REQUEST, EngineReport
 from lab.load.schedule import give_up, offsets
@@ -47,7 +48,7 @@ def process(
         "seed": seed,
         "guard_s": block.guard_s,
         "windows": [vars(w) for w in block.only(arm)],
-        "library": str(shared(SOURCE)),  # compiled here, where clang and a writable folder are
+        "library": str(_library()),  # compiled here, where clang and a writable folder are
     }
     return ProcessSpec(
         name=name,
@@ -58,6 +59,11 @@ def process(
         user=ROOT.stat().st_uid if user is None else user,
         ready=Line("ready"),
     )
+
+
+def _library() -> Path:
+    """Without a compiler here only an image, which has one, can run it."""
+    return shared(SOURCE) if shutil.which("clang") else shared_name(SOURCE)
 
 
 def start(process: Process, epoch_ns: int) -> None:

@@ -230,6 +230,11 @@ def _bytes(said: object) -> bytes:
     return said if isinstance(said, bytes) else b""
 
 
+def current() -> str:
+    """The name of the kubeconfig's current context; `Mistake` where there is none."""
+    return str(_config(None, None).context_name)
+
+
 def _config(context: str | None, kubeconfig: Path | None) -> Any:
     """lightkube's configuration of one context."""
     file = kubeconfig or Path(os.environ.get("KUBECONFIG", "~/.kube/config")).expanduser()
