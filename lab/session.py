@@ -153,7 +153,7 @@ def _walk(store: Store, say: Say) -> None:
     if not todo:
         return
     say(f"{len(todo)} turns of journeys; results in {store.folder}")
-    with _cluster(plan) as cluster, _spinning(plan, cluster):
+    with _awake(plan), _cluster(plan) as cluster:
         for turn in todo:
             walked = walk(turn, journeys[turn.journey], cluster, say, web_ui)
             store.add_walk(walked.turn, walked.walk, walked.rows, walked.host, walked.files)
@@ -166,12 +166,6 @@ def _cluster(plan: Plan) -> AbstractContextManager[Cluster]:
 def _awake(plan: Plan) -> AbstractContextManager[Awake]:
     """This machine's cores, or only the wish: instruments on a cluster's nodes see to theirs."""
     return Awake(plan.awake) if choice.here(plan.cluster) else nullcontext(Awake(plan.awake))
-
-
-def _spinning(plan: Plan, cluster: Cluster) -> AbstractContextManager[Awake]:
-    """Who keeps the cores awake: a spinner on this machine; where the cluster is elsewhere, its nodes' instruments."""
-    awake = Awake(plan.awake)
-    return awake if cluster.here else nullcontext(awake)
 
 
 def limits(runs: Sequence[Run], scenario: str) -> Mapping[str, float]:
