@@ -56,6 +56,7 @@ def test_raw_events_are_as_many_as_locust_counts_and_as_the_datapath_sees(walked
         assert int(rows["failed"].sum()) == sum(tally.failures for tally in walk.tallies) > 0
         assert [count.requests for count in walk.seen] in ([], [int(rows["sends"].sum())])
         assert bool(walk.seen) == (Feature.HTTP_METRICS in walk.features)
+        assert walk.lasted_s >= 0.95 * turn.seconds, "users stay as long as they are asked to"
         assert {f.gate for f in walk.findings if not f.passed} <= {"generator"}
 
 

@@ -57,10 +57,14 @@ def _walks(summary: Summary) -> Iterator[str]:
             f"{journey}, {arm}: {one.walks_void} of {one.walks} turns are left out by a gate (see below);"
             " fewer users, or more of Locust's processes, leave it room"
         )
-    few = {c.journey: c.repeats for c in summary.step_contrasts if c.repeats < stats.FEW_DEPLOYMENTS}
-    for journey, repeats in few.items():
+    most: dict[str, int] = {}
+    for c in summary.step_contrasts:
+        most[c.journey] = max(most.get(c.journey, 0), c.repeats)
+    for journey, repeats in most.items():
+        if repeats >= stats.FEW_DEPLOYMENTS:
+            continue
         yield (
-            f"{journey}: {repeats} repeat{'s' if repeats > 1 else ''} hold for themselves only;"
+            f"{journey}: intervals stand on {repeats} repeat{'s' if repeats > 1 else ''} and do not hold for others;"
             f" measure with --deployments {QUICK_DEPLOYMENTS} or more"
         )
 
