@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,20 @@ def read(name: str) -> nbformat.NotebookNode:
     return notebook
 
 
-def execute(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
-    """The notebook with all outputs. `Failed` with the cell's text and its error where one fails; no kernel is left."""
+def execute(
+    notebook: nbformat.NotebookNode, name: str, environment: Mapping[str, str] | None = None
+) -> nbformat.NotebookNode:
+    """The notebook with all outputs. `Failed` with the cell's text and its error where one fails; no kernel is left.
+
+    `environment` is that of the kernel, the caller's by default; what cells make in the temporary folder is removed.
+    """
     with tempfile.TemporaryDirectory(prefix="mesh-lab-notebook-") as scratch:
-        client = NotebookClient(
-            notebook, timeout=CELL_S, kernel_manager_class=Kernel, resources={"metadata": {"path": str(ROOT)}}
-        )
+        place = Path(scratch)
+        place.chmod(0o711)  # servers that a cell starts run as other users
+        kernel = Kernel(transport="ipc", connection_file=str(place / "kernel.json"))
+        client = NotebookClient(notebook, timeout=CELL_S, km=kernel, resources={"metadata": {"path": str(ROOT)}})
         try:
-            with client.setup_kernel(env=_environment(Path(scratch))):
+            with client.setup_kernel(env=_environment(place, environment), cleanup_kc=True):
                 for index, cell in enumerate(notebook.cells):
                     client.execute_cell(cell, index)
         except CellExecutionError as wrong:
@@ -69,11 +75,12 @@ def execute(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode
     return notebook
 
 
-def _environment(scratch: Path) -> dict[str, str]:
+def _environment(place: Path, given: Mapping[str, str] | None) -> dict[str, str]:
     """The kernel imports the lab from here, and keeps nothing of its own in anybody's home."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    own = {name: str(scratch) for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "MPLCONFIGDIR")}
-    return {**os.environ, **own, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": WARNINGS}
+    around = dict(os.environ if given is None else given)
+    paths = [str(ROOT), *filter(None, [around.get("PYTHONPATH")])]
+    own = dict.fromkeys(("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "TMPDIR"), str(place))
+    return {**around, **own, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": WARNINGS}
 
 
 def save(notebook: nbformat.NotebookNode, name: str, out: Path) -> tuple[Path, ...]:

@@ -14,8 +14,8 @@
 # # 1. Read a run
 #
 # A run is a folder: what was planned, the machine, every raw request, what the meters saw, and a summary of it all.
-# Here you open one and look at each layer, from the verdict down to a single request.
-# Nothing needs root; replace the folder's name by one of your own runs.
+# Here you open one and look at each layer, from the verdict down to a single request. Nothing needs root; replace the
+# folder's name by one of your own runs.
 
 # %%
 from lab import report
@@ -33,9 +33,9 @@ run.plan.command, run.plan.created, run.plan.seed
 {name: run.system[name] for name in ("processor", "cores", "virtual", "kernel", "distribution")}
 
 # %% [markdown]
-# **What did it find?** Each arm's median response time as a ratio to `none`, the same application without a mesh.
-# A bar is the 95 % interval over deployments; the grey band is what two arms differed by that *are* the same (`none`
-# is measured twice). Inside the band there is nothing to see.
+# **What did it find?** Each arm's median response time as a ratio to `none`, the same application without a mesh. A
+# bar is the 95 % interval over deployments; the grey band is what two arms differed by that *are* the same (`none` is
+# measured twice). Inside the band there is nothing to see.
 
 # %%
 ratios.embedded(run.summary())
@@ -52,23 +52,23 @@ contrasts.query("metric == 'p50'")[shown].round(3)
 report.columns(report.contrasts).set_index("column").meaning[["ratio", "noise_floor", "detectable", "holm_p"]].to_dict()
 
 # %% [markdown]
-# **In what order was it measured?** Every arm is deployed at once; their turns are 100 ms long, in random order, all of
-# them in every round. So a slow second of the machine meets all arms alike, and no two arms compete.
+# **In what order was it measured?** Every arm is deployed at once; their turns are 100 ms long, in random order, all
+# of them in every round. So a slow second of the machine meets all arms alike, and no two arms compete.
 
 # %%
 turns.panel(report.windows(run), "slices-1000", rounds=8)
 
 # %% [markdown]
-# **What is an interval made from?** One dot is one round: the arm's median over the median of `none` beside it. A dashed
-# line is a redeployment. Watch whether the dots drift, or jump from deployment to deployment.
+# **What is an interval made from?** One dot is one round: the arm's median over the median of `none` beside it. A
+# dashed line is a redeployment. Watch whether the dots drift, or jump from deployment to deployment.
 
 # %%
 for picture in rounds.panels(run.summary())[:1]:
     display(picture)
 
 # %% [markdown]
-# **Which data was thrown away, and why?** Gates judge every block of windows. Most void it for one metric, or for all; `steal`
-# only labels. What was left out is counted, never hidden.
+# **Which data was thrown away, and why?** Gates judge every block of windows. Most void it for one metric, or for
+# all; `steal` only labels. What was left out is counted, never hidden.
 
 # %%
 gates.panel(run.summary())
@@ -84,16 +84,16 @@ findings[~findings.passed & (findings.gate != "steal")][["trial", "arm", "block"
 report.accounting(run).assign(equal=lambda f: f.sent == f.seen)
 
 # %% [markdown]
-# **Down to a request.** Times are nanoseconds since the block's epoch; `response_s` counts from the *scheduled* send, so a
-# stall is charged to everybody who would have met it.
+# **Down to a request.** Times are nanoseconds since the block's epoch; `response_s` counts from the *scheduled* send,
+# so a stall is charged to everybody who would have met it.
 
 # %%
 requests = report.requests(run, "sidecar", "slices-1000")
 requests[["scheduled_ns", "sent_ns", "first_byte_ns", "done_ns", "response_s", "lag_s", "judged", "valid"]].head()
 
 # %% [markdown]
-# **The summary can be had from the requests.** The median over judged, answered requests of valid blocks is the one in the
-# table. `mesh-lab check RUN --strict` does this for every number.
+# **The summary can be had from the requests.** The median over judged, answered requests of valid blocks is the one
+# in the table. `mesh-lab check RUN --strict` does this for every number.
 
 # %%
 kept = requests[requests.judged & requests.valid & (requests.outcome == "ok")]
@@ -103,7 +103,8 @@ assert abs(kept.response_s.median() - told) < 1e-9
 f"{told * 1e3:.3f} ms, from {len(kept):,} requests"
 
 # %% [markdown]
-# **A median hides what users feel.** The whole distribution, on an axis that gives the slowest 1 % as much room as the rest.
+# **A median hides what users feel.** The whole distribution, on an axis that gives the slowest 1 % as much room as
+# the rest.
 
 # %%
 keyed(ecdf.panels(run.summary(), responses(run))[1], run.summary())
