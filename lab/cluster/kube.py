@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +25,6 @@ from lab.record import CannotRun, Failed, LabError, Mistake
 
 T = TypeVar("T")
 _EMPTY = Mesh((), (), (), {})
-_ANY = "any"  # the container of a node's pod that was made for what comes later
 _AT_ONCE = 8
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -238,11 +236,11 @@ class KubeCluster(Cluster):
     def _node_room(self, where: str, arm: str, spec: ProcessSpec) -> Room:
         """Its own where it was deployed with one; else one that all of its arm with the same rights share."""
         rooms, own = self._rooms[where], f"{arm}/{names.dns(spec.name)}"
-        shared = names.dns("-".join((_ANY, str(spec.user), *sorted(spec.privileges))))
+        shared = manifests.shared(spec)
         with self._placing[where]:
-            if own not in rooms and f"{arm}/{shared}" not in rooms:
-                self._add_node_pod(where, arm, [replace(spec, name=shared)], f"-{shared}")
-        return rooms.get(own) or rooms[f"{arm}/{shared}"]
+            if own not in rooms and f"{arm}/{shared.name}" not in rooms:
+                self._add_node_pod(where, arm, [shared], f"-{shared.name}")
+        return rooms.get(own) or rooms[f"{arm}/{shared.name}"]
 
     def _any_room(self, where: str) -> Room:
         rooms = self._rooms_at(where)

@@ -20,6 +20,7 @@ Json = dict[str, Any]
 
 ACCOUNT = "mesh-lab"
 LOAD = "load"  # the container of client pods that engines are started in
+ANY = "any"  # how the container of a node's pod begins that was made for what comes later
 WORK = "/run/mesh-lab"  # a container's own folder, as the guest expects it
 TOLD = "/etc/mesh-lab"  # where an init step finds its specification
 GRACE_S = 10  # of pods: agents detach within the guest's own 5 s
@@ -141,8 +142,14 @@ def node_pod(run: str, name: str, arm: str, node: str, specs: Sequence[ProcessSp
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": body}
 
 
+def shared(spec: ProcessSpec) -> ProcessSpec:
+    """What stands for all processes of an arm that come later, on a node, with the same user and privileges."""
+    name = names.dns("-".join((ANY, str(spec.user), *sorted(spec.privileges))))
+    return ProcessSpec(name, (), spec.part, user=spec.user, privileges=spec.privileges)
+
+
 def _meta(run: str, name: str, namespace: str, more: Mapping[str, str], starts: Iterable[ProcessSpec]) -> Json:
-    notes = {f"{names.STARTS}-{names.dns(p.name)}": shlex.join(portable(p).argv) for p in starts}
+    notes = {f"{names.STARTS}-{names.dns(p.name)}": shlex.join(portable(p).argv) for p in starts if p.argv}
     return {
         "name": name,
         "namespace": namespace,

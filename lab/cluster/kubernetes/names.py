@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tomllib
 from importlib import metadata
+
+from lab.compile import ROOT
 
 LAB = "mesh-datapath-lab"
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -19,7 +22,11 @@ _MOST = 50  # letters, with room for a suffix below the 63 of a DNS label
 
 def image() -> str:
     """The one image that everything runs in."""
-    return f"{LAB}:{metadata.version(LAB)}"
+    try:
+        version = metadata.version(LAB)
+    except metadata.PackageNotFoundError:  # a checkout that is used as it is
+        version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    return f"{LAB}:{version}"
 
 
 def dns(name: str) -> str:
