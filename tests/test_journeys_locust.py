@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import sys
@@ -15,14 +16,15 @@ import pytest
 from lab import session, workload
 from lab.behaviour import Turn
 from lab.check import check
-from lab.cluster import Layout, Line, Part, ProcessSpec
+from lab.cluster import Layout, Line, Mesh, Part, ProcessSpec
 from lab.cluster.local import LocalCluster
 from lab.compile import ROOT
 from lab.gates import walk as gates
 from lab.journey import crowd
+from lab.journey.doorway import Doorway
 from lab.journey.measure import Measured, measure
 from lab.plan import plan
-from lab.record import OUTCOMES, CannotRun, Feature, Outcome
+from lab.record import OUTCOMES, CannotRun, Feature, Mistake, Outcome
 from lab.scenario import find_journey
 from lab.store import Store
 
@@ -116,14 +118,38 @@ def test_a_master_and_two_workers_lose_nothing(cluster: LocalCluster) -> None:
     assert len(connections) == walk.connections == np.sum(rows["step"] == walk.steps.index("GET first, connects"))
 
 
-def test_the_steady_engine_as_a_locust_user_is_counted_whole(cluster: LocalCluster) -> None:
+@pytest.fixture
+def placed(cluster: LocalCluster) -> Iterator[Mesh]:
     pods = (workload.client_pod("none", 0), workload.server_pod("none", 1, ()))
     server = replace(pods[1], processes=workload.server(sizes=(128,)))
-    mesh = cluster.deploy(Layout((pods[0], server), (workload.service("none"),)))
+    yield cluster.deploy(Layout((pods[0], server), (workload.service("none"),)))
+    cluster.undeploy()
+
+
+def test_a_doorway_leads_from_loopback_into_a_pod_and_is_closed_behind(cluster: LocalCluster, placed: Mesh) -> None:
+    where = workload.server_name("none")
+    with Doorway(cluster, where, 0, workload.PORT) as door:
+        assert _get(door.port) == (200, b"ok")
+        assert _get(door.port) == (200, b"ok"), "more than once"
+        with pytest.raises(Mistake, match=f"--web-ui {door.port}: .*; give another port"):
+            Doorway(cluster, where, door.port, workload.PORT).__enter__()
+    with pytest.raises(ConnectionRefusedError):
+        _get(door.port)
+
+
+def _get(port: int) -> tuple[int, bytes]:
+    """Once the door's process listens; the socket is open before it is."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
-        report, engine = _steady(cluster, f"http://{mesh.services[0].address}:{workload.PORT}")
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        return answer.status, answer.read()
     finally:
-        cluster.undeploy()
+        connection.close()
+
+
+def test_the_steady_engine_as_a_locust_user_is_counted_whole(cluster: LocalCluster, placed: Mesh) -> None:
+    report, engine = _steady(cluster, f"http://{placed.services[0].address}:{workload.PORT}")
     (tally,) = report.tallies
     assert (tally.step, tally.requests, tally.failures) == ("GET /bytes/128", len(report.rows), 0)
     assert engine["on_wire"] == len(report.rows) + engine["warmups"]
