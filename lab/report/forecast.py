@@ -37,7 +37,7 @@ def render(
                 *tables(answer, points),
                 *_held(holdout),
             ],
-            figures=[Markup(d.svg) for d in fleet.panels(answer)],  # noqa: S704 - matplotlib escapes what it writes
+            figures=[(Markup(d.svg), d.label) for d in fleet.panels(answer)],  # noqa: S704 - matplotlib escapes what it writes
             arithmetic=footprint.arithmetic(),
         )
     )

@@ -8,21 +8,32 @@ from matplotlib.figure import Figure
 
 from lab.report import units
 from lab.report.drawing import Drawing, draw, time_axis
-from lab.report.looks import BASE, INK, MUTED, PALETTE
+from lab.report.looks import BASE, INK, PALETTE
 from lab.sim.answer import Answer
 from lab.sim.crossover import Map
 
 COLOURS = {"none": BASE, "ebpf": PALETTE[0], "pernode": PALETTE[1], "sidecar": PALETTE[2]}
 MOST_SWINGS = 8
+MEMORY = (
+    "Simulated memory of the whole fleet, by architecture and by what holds it, with the 95 % interval of the total"
+)
+LATENCY = "Simulated response time of requests from outside: p50, p99 and p99.9 of each architecture"
+TORNADO = "How far each uncertain input moves the simulated memory, the widest first"
+MAPS = (
+    "Who is cheapest where, simulated: the number is the sidecars' cost over that of node proxies, the letter the "
+    "cheapest architecture (e: eBPF, p: a proxy per node, s: sidecars)"
+)
+DEEP = 20.0  # a ratio whose shade wants light words
+ON_LIGHT, ON_DARK = "#000000", "#ffffff"  # words on shades that are the same in every scheme
 
 
 def panels(answer: Answer) -> list[Drawing]:
     """Every picture of the answer."""
     return [
-        draw("memory", "simulated memory by architecture", (6.4, 3.4), lambda f: _memory(f.subplots(), answer)),
-        draw("latency", "simulated latency by architecture", (6.4, 3.4), lambda f: _latency(f.subplots(), answer)),
-        draw("tornado", "which input moves the memory of sidecars", (6.4, 3.4), lambda f: _tornado(f, answer)),
-        draw("maps", "who is cheapest where", (9.0, 6.4), lambda f: _maps(f, answer)),
+        draw("memory", MEMORY, (6.4, 4.2), lambda f: _memory(f.subplots(), answer)),
+        draw("latency", LATENCY, (6.4, 3.4), lambda f: _latency(f.subplots(), answer)),
+        draw("tornado", TORNADO, (6.4, 3.4), lambda f: _tornado(f, answer)),
+        draw("maps", MAPS, (9.0, 6.4), lambda f: _maps(f, answer)),
     ]
 
 
@@ -41,7 +52,7 @@ def _memory(axes: Axes, answer: Answer) -> None:
     errors = [[(t.value - t.low) / 2**30 for t in totals], [(t.high - t.value) / 2**30 for t in totals]]
     axes.errorbar(bottom, names, xerr=np.maximum(errors, 0), fmt="none", color=INK, capsize=3)
     axes.set_xlabel("GiB in the whole fleet (simulated)")
-    axes.legend(fontsize=6, ncols=2)
+    axes.figure.legend(loc="outside lower center", fontsize=7, ncols=4, frameon=False)
 
 
 def _latency(axes: Axes, answer: Answer) -> None:
@@ -78,7 +89,9 @@ def _map(axes: Axes, one: Map) -> None:
     for y in range(ratio.shape[0]):
         for x in range(ratio.shape[1]):
             text = f"{units.ratio(float(ratio[y, x]))} {one.cheapest[y][x][0]}"
-            axes.text(x, y, text, ha="center", va="center", fontsize=6, color=INK if ratio[y, x] < 10 else MUTED)
+            axes.text(
+                x, y, text, ha="center", va="center", fontsize=6, color=ON_DARK if ratio[y, x] > DEEP else ON_LIGHT
+            )
     axes.grid(visible=False)
     axes.set_xticks(range(len(one.xs)), [f"{v:g}" for v in one.xs], fontsize=6)
     axes.set_yticks(range(len(one.ys)), [f"{v:g}" for v in one.ys], fontsize=6)
