@@ -13,7 +13,7 @@ import httpx2
 from httpx2.websockets import HTTPXWSException, WebSocketUpgradeError
 from lightkube import ApiError, Client, codecs
 from lightkube.config.client_adapter import Client as Http
-from lightkube.config.client_adapter import ConnectionParams
+from lightkube.config.client_adapter import ConnectionParams, verify_cluster
 from lightkube.config.kubeconfig import KubeConfig
 from lightkube.core.exceptions import ConfigError
 from lightkube.resources.apps_v1 import DaemonSet
@@ -28,6 +28,7 @@ from lightkube.resources.core_v1 import (
 )
 from lightkube.types import PatchType
 
+from lab.cluster.kubernetes.turns import taking_turns
 from lab.record import CannotRun, Failed, LabError, Mistake
 
 Json = dict[str, Any]
@@ -52,8 +53,14 @@ class ApiClient:
         self.context = self.config.context_name
         self._timeout = httpx2.Timeout(TIMEOUT_S)
         with self._words("read the credentials"):
-            self._client = Client(self.config, timeout=self._timeout, trust_env=False)
-            self._http = Http(self.config, ConnectionParams(timeout=self._timeout, trust_env=False))
+            self._client = Client(self.config, timeout=self._timeout, trust_env=False, transport=self._transport())
+            shared = ConnectionParams(timeout=self._timeout, trust_env=False, transport=self._transport())
+            self._http = Http(self.config, shared)
+
+    def _transport(self) -> httpx2.HTTPTransport:
+        config = self.config
+        context = verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
+        return httpx2.HTTPTransport(verify=taking_turns(context), trust_env=False)
 
     def close(self) -> None:
         """Let go of its connections."""
