@@ -18,7 +18,6 @@
 
 # %%
 import pandas as pd
-
 from lab import report
 from lab.report.figures import ladder, points, ratios
 from lab.report.figures.key import keyed

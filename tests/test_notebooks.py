@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import jupytext  # type: ignore[import-untyped, unused-ignore]
@@ -42,9 +45,25 @@ def test_a_notebook_is_a_percent_script_without_outputs(name: str) -> None:
     compile(source.replace("display(", "print("), name, "exec")
 
 
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[nbformat.NotebookNode]]]:
+    """Every notebook by the command, as many at a time as there are cores."""
+    out = tmp_path_factory.mktemp("executed")
+
+    def execute(name: str) -> nbformat.NotebookNode:
+        words = [sys.executable, "-m", "lab.notebooks", "--out", str(out), name]
+        done = subprocess.run(words, cwd=notebooks.ROOT, env=BARE, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        kept: nbformat.NotebookNode = jupytext.read(out / f"{name}.ipynb")
+        return kept
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {name: pool.submit(execute, name) for name in notebooks.names()}
+
+
 @pytest.mark.parametrize("name", notebooks.names())
-def test_a_notebook_runs_on_what_is_published(name: str) -> None:
-    done = notebooks.execute(notebooks.read(name), name, BARE)
+def test_a_notebook_runs_on_what_is_published(name: str, executed: dict[str, Future[nbformat.NotebookNode]]) -> None:
+    done = executed[name].result()
     assert pictures(done) >= 2
     assert ("NOT MEASURED HERE: " in text(done)) == (name == notebooks.names()[-1])
 
