@@ -16,7 +16,7 @@ from lab.record import Mistake
 def claims(
     asked: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CLAIM|RUN]…", help="Claims by number (C7), runs by folder; default: all of both."),
+        typer.Argument(metavar="CLAIM|RUN", help="Claims by number (C7), runs by folder; default: all of both."),
     ] = None,
     results: Results = Path("results"),
     json_: Json = False,
