@@ -22,12 +22,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httptools
+import policy_uring
 
 RULES = (
     {"from": "client", "to": "server", "methods": ["GET"], "routes": ["/", "/ok", "/users/{id}", "/static/**"]},
     {"from": "client", "to": "server", "methods": ["POST"], "routes": ["/orders"]},
 )
-_WAIT_S, _PAUSE_S, _AT_ONCE = 0.25, 0.004, 24
+_WAIT_S, _PAUSE_S, _AT_ONCE = 0.25, 0.004, 48
 _HESITATION_S = 0.06  # before a server reads: an attacker has the time to change what was judged
 _MSG_ZEROCOPY, _MSG_FASTOPEN, _SO_ZEROCOPY = 0x4000000, 0x20000000, 60
 
@@ -175,12 +176,16 @@ def _order() -> list[Attack]:
 
 
 def _senders() -> list[Attack]:
-    kinds = ("vector", "sendfile", "splice", "zerocopy", "more", "cork")
-    made = [Attack(f"{kind}", (BAD,), sender=kind) for kind in kinds]
-    made += [Attack(f"{kind}-cut", (BAD[:6], BAD[6:]), sender=kind) for kind in kinds]
+    kinds = ("vector", "sendfile", "splice", "zerocopy", "more", "cork", *policy_uring.SENDERS)
+    answer = {kind: () if kind in policy_uring.NOT_FROM_MAPS else (403,) for kind in kinds}
+    made = [Attack(f"{kind}", (BAD,), sender=kind, told=answer[kind]) for kind in kinds]
+    made += [Attack(f"{kind}-cut", (BAD[:6], BAD[6:]), sender=kind, told=answer[kind]) for kind in kinds]
     made += [Attack(f"{kind}-behind", (OK, BAD), 1, sender=kind, told=()) for kind in kinds]
     made.append(Attack("pages", (request("GET /ok?plain HTTP/1.1"),), 1, sender="pages", told=()))
+    made += [Attack(f"{kind}-allowed", (OK,), 1, kind, (200,), harmless=True) for kind in policy_uring.SENDERS]
     made.append(Attack("fastopen", (BAD,), sender="fastopen", told=()))
+    made.append(Attack("fastopen-behind", (OK + BAD,), 1, sender="fastopen", told=()))
+    made.append(Attack("fastopen-then", (OK, BAD), 1, sender="fastopen", told=()))
     # Allowed with the urgent byte in its place, where sk_msg puts it; a server that reads it apart reads `/../`.
     urgent = (b"GET /static/.", b"x", b"./admin HTTP/1.1\r\nHost: a\r\n\r\n")
     made.append(Attack("oob", urgent, 1, sender="oob", told=(), secret=b"/../"))
@@ -273,6 +278,7 @@ SENDERS: dict[str, Callable[[socket.socket, bytes], object]] = {
     "pages": _by_pages,
     "fastopen": lambda end, data: end.sendall(data),
     "oob": lambda end, data: end.send(data, socket.MSG_OOB if len(data) == 1 else 0),
+    **policy_uring.SENDERS,
 }
 
 
@@ -280,8 +286,12 @@ def _statuses(data: bytes) -> list[int]:
     return [int(part[:3]) for part in data.split(b"HTTP/1.1 ")[1:]]
 
 
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 def _play(attack: Attack, place: tuple[str, int]) -> dict[str, object]:
-    end = socket.socket()
+    end = socket.socket(_family(place[0]))
     end.settimeout(_WAIT_S)
     got, error = b"", ""
     try:
@@ -294,7 +304,7 @@ def _play(attack: Attack, place: tuple[str, int]) -> dict[str, object]:
             end.connect(place)
             end.settimeout(_WAIT_S)
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, attack.sender not in {"more", "cork"})
-        for number, segment in enumerate(attack.segments if attack.sender != "fastopen" else ()):
+        for number, segment in enumerate(attack.segments[attack.sender == "fastopen" :]):
             if number and len(attack.segments) == len(attack.told) > 1:
                 got += end.recv(65536)
             SENDERS[attack.sender](end, segment)
@@ -369,15 +379,19 @@ def requests(data: bytes) -> list[tuple[str, str]]:
     return reader.found
 
 
-def server(address: str, port: int) -> None:
-    """Record until the end: `client's-port base64` for each piece."""
-    listening = socket.create_server((address, port), backlog=256)
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 16)
+def server(address: str, port: int, deferred: bool = False) -> None:
+    """Record until the end: `client's-port base64` for each piece. Deferred: connections are sockets once data came."""
+    listening = socket.create_server((address, port), backlog=256, family=_family(address))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 256)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, int(deferred))
     print("ready", flush=True)
     while True:
-        end, (_, number) = listening.accept()
-        threading.Thread(target=_record, args=(end, number), daemon=True).start()
+        end, place = listening.accept()
+        threading.Thread(target=_record, args=(end, place[1]), daemon=True).start()
 
 
 if __name__ == "__main__":
-    {"server": server, "client": client}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
+    role, where, number, *how = sys.argv[1:]
+    if role == "server":
+        server(where, int(number), "deferred" in how)
+    client(where, int(number))

@@ -73,12 +73,12 @@ class Object(Closing):
         `Failed` carries the verifier's last words; `Stale` says which pinned map does not fit.
         """
         listen()
-        made = dict(self._take_up(self._pins)) if self._pins else {}
+        made = list(self._take_up(self._pins)) if self._pins else []
         if library().bpf_object__load(self._pointer):
             raise Failed(f"the kernel refused {self.path.name}: {why()}{last_words()}")
         if self._pins:
-            for name, pointer in made.items():
-                self._pins.keep_map(int(library().bpf_map__fd(pointer)), name, self._layout(pointer))
+            for name, pointer, found in made:
+                self._pins.keep_map(int(library().bpf_map__fd(pointer)), name, found)
 
     def attach(self, program: str, cgroup: Path) -> None:
         """Attach a program, by its section's type, to a cgroup v2 folder and so to every process in and below it."""
@@ -182,12 +182,13 @@ class Object(Closing):
             if name and name not in self.told and pointer not in self._shared:
                 yield name, pointer
 
-    def _take_up(self, pins: Pins) -> Iterator[tuple[str, int]]:
-        """Use the maps that are pinned; gives the others."""
+    def _take_up(self, pins: Pins) -> Iterator[tuple[str, int, str]]:
+        """Use the maps that are pinned; gives the others, with layouts: loading makes libbpf forget sockmaps' types."""
         for name, pointer in self._to_pin():
-            fd = pins.map(name, self._layout(pointer), library().bpf_map__max_entries(pointer))
+            found = self._layout(pointer)
+            fd = pins.map(name, found, library().bpf_map__max_entries(pointer))
             if fd is None:
-                yield name, pointer
+                yield name, pointer, found
                 continue
             failed = library().bpf_map__reuse_fd(pointer, fd)
             os.close(fd)  # libbpf has made one of its own

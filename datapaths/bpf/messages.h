@@ -283,6 +283,13 @@ int policy_message(struct sk_msg_md *msg)
 	return read_message(msg, f);
 }
 
+/* Passes everything: without it FIONREAD of a socket that is in a sockmap is 0, whatever waits to be read. */
+SEC("sk_skb/stream_verdict")
+int policy_pass(struct __sk_buff *skb)
+{
+	return SK_PASS;
+}
+
 /* ---- connections ---- */
 
 /* Volatile, or clang would choose between two fields' addresses, which the verifier does not allow. */

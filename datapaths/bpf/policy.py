@@ -97,6 +97,7 @@ class Policy(Closing):
             self.update(mesh)
             if "client" in sides:
                 self.object.attach_map("policy_message", "clients")
+                self.object.attach_map("policy_pass", "clients")
             self.object.cover([Path(each) for each in mesh.get("cgroups", ())], PROGRAMS)
         except BaseException:
             self.object.close()
