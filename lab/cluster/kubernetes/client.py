@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 from httpx2.websockets import HTTPXWSException, WebSocketUpgradeError
 from lightkube import ApiError, Client, codecs
 from lightkube.config.client_adapter import Client as Http
 from lightkube.config.client_adapter import ConnectionParams, verify_cluster
 from lightkube.config.kubeconfig import KubeConfig
+from lightkube.core import decoders
 from lightkube.core.exceptions import ConfigError
 from lightkube.resources.apps_v1 import DaemonSet
 from lightkube.resources.core_v1 import (
@@ -51,6 +54,7 @@ class ApiClient:
     def __init__(self, context: str | None = None, kubeconfig: Path | None = None) -> None:
         self.config = _config(context, kubeconfig)
         self.context = self.config.context_name
+        _prepare()
         self._timeout = httpx2.Timeout(TIMEOUT_S)
         with self._words("read the credentials"):
             self._client = Client(self.config, timeout=self._timeout, trust_env=False, transport=self._transport())
@@ -196,6 +200,16 @@ class ApiClient:
             raise refused(what, self.context, response.status_code, _text(response)) from error
         except (HTTPXWSException, BaseExceptionGroup) as error:
             raise Failed(f"could not {what} in context {self.context!r}: {type(error).__name__}: {error}") from error
+
+
+@functools.cache
+def _prepare() -> None:
+    """Have lightkube's decoders learn every type, in one thread: msgspec crashes where several learn one at once."""
+    for kind in KINDS.values():
+        for learn, text in ((decoders.decode_object, b"{}"), (decoders.decode_list, b'{"items": [{}]}')):
+            with suppress(msgspec.ValidationError):  # learned all the same
+                learn(text, kind)
+    decoders.decode_status(b"{}")
 
 
 def refused(what: str, context: str, code: int | None, message: str) -> LabError:
