@@ -67,6 +67,14 @@ class KubeCluster(Cluster):
         self._stopping = threading.Event()
 
     def __enter__(self) -> KubeCluster:
+        try:
+            self._open()
+        except BaseException:
+            self.client.close()
+            raise
+        return self
+
+    def _open(self) -> None:
         version = self.client.version()
         rights.check(self.client)
         if others := remains.held(self.client):
@@ -76,7 +84,6 @@ class KubeCluster(Cluster):
             )
         self._nodes = nodes.chosen(self.client.every("Node"), self._count, self._only)
         self._facts = {"kubernetes": version, "image": self.image, **self._network(), **nodes.facts(self._nodes)}
-        return self
 
     def __exit__(self, *_: object) -> None:
         try:
