@@ -1,4 +1,4 @@
-"""A small API server for tests: it keeps objects, lets pods come up, and runs `exec` for real, in guests of this machine.
+"""A small API server for tests: it keeps objects, lets pods come up, and runs `exec` for real, in guests here.
 
 Every container of a pod that runs is a guest process of its own folder; a command by exec is run against it. Services
 get addresses that lead nowhere.
@@ -40,7 +40,14 @@ KINDS = {
     "events": "Event",
     "daemonsets": "DaemonSet",
 }
-INFO = ("architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion")
+INFO: tuple[str, ...] = (
+    "architecture",
+    "bootID",
+    "containerRuntimeVersion",
+    "kernelVersion",
+    "kubeProxyVersion",
+    "kubeletVersion",
+)
 INFO += ("machineID", "operatingSystem", "osImage", "systemUUID")
 UP = {"state": {"running": {}}, "image": "i", "imageID": "i", "ready": True, "restartCount": 0}
 

@@ -10,12 +10,14 @@ from kube_api import Api, serving
 
 from lab.cluster import Layout, Line, Mesh, Node, Part, PodSpec, Privilege, ProcessSpec, ServiceSpec, choice
 from lab.cluster.kube import KubeCluster
+from lab.cluster.kubernetes import arrival, remains
 from lab.cluster.kubernetes.client import ApiClient
 from lab.cluster.kubernetes.process import KubeProcess
-from lab.cluster.kubernetes.remains import clean
 from lab.record import CannotRun, Failed, Mistake
 
-APP = ProcessSpec("app", ("sh", "-c", "echo up; cat note; read x; echo $x"), Part.APP, {"note": "{dir}"}, ready=Line("up"))
+APP = ProcessSpec(
+    "app", ("sh", "-c", "echo up; cat note; read x; echo $x"), Part.APP, {"note": "{dir}"}, ready=Line("up")
+)
 AGENT = ProcessSpec("agent", ("sh", "-c", "echo up; exec sleep 60"), Part.DATAPATH, ready=Line("up"))
 
 
@@ -28,6 +30,12 @@ LAYOUT = Layout(
     services=(ServiceSpec("a_rm-server", "a_rm", 8080, ("a_rm-server",)),),
     node_processes=on_node,
 )
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrival, "PAUSE_S", 0.02)
+    monkeypatch.setattr(remains, "PAUSE_S", 0.02)
 
 
 @pytest.fixture
@@ -119,7 +127,9 @@ def test_facts_say_what_the_cluster_is(cluster: KubeCluster) -> None:
     assert (facts["node0"], facts["node1"], facts["cni"]) == ("one", "two", "unknown")
 
 
-def test_a_process_that_dies_is_reported_with_its_last_words_and_nothing_is_left(cluster: KubeCluster, api: Api) -> None:
+def test_a_process_that_dies_is_reported_with_its_last_words_and_nothing_is_left(
+    cluster: KubeCluster, api: Api
+) -> None:
     broken = ProcessSpec("app", ("sh", "-c", "echo no such luck; exit 3"), Part.APP, ready=Line("up"))
     with pytest.raises(Failed, match=r"(?s)app ended with exit code 3 before it was ready.*no such luck"), cluster:
         cluster.deploy(Layout((PodSpec("p", 0, "a", "x", (broken,)),), ()))
@@ -127,7 +137,11 @@ def test_a_process_that_dies_is_reported_with_its_last_words_and_nothing_is_left
 
 
 def test_a_pod_without_image_fails_at_once_and_nothing_is_left(cluster: KubeCluster, api: Api) -> None:
-    waiting = {"name": "load", "image": "i:1", "state": {"waiting": {"reason": "ErrImagePull", "message": "x"}}}
+    waiting: dict[str, object] = {
+        "name": "load",
+        "image": "i:1",
+        "state": {"waiting": {"reason": "ErrImagePull", "message": "x"}},
+    }
     waiting |= {"imageID": "", "ready": False, "restartCount": 0}
     api.refuse["a-rm-client"] = {"containerStatuses": [waiting]}
     with pytest.raises(CannotRun, match=r"no image i:1 .*ErrImagePull.*kind load image-archive"), cluster:
@@ -144,9 +158,14 @@ def test_an_interrupted_run_leaves_nothing(
 
     if where == "process":
         monkeypatch.setattr(KubeProcess, "start", interrupt)
-    with pytest.raises(KeyboardInterrupt), cluster:
-        cluster.deploy(LAYOUT)
-        interrupt()
+
+    def run() -> None:
+        with cluster:
+            cluster.deploy(LAYOUT)
+            interrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
     assert api.left() == []
 
 
@@ -161,8 +180,8 @@ def test_a_second_run_is_refused_and_the_first_named_until_it_is_cleaned(
         with pytest.raises(Mistake, match=r"run run-1 holds this cluster .*mesh-lab clean --cluster kube:test"):
             KubeCluster("two", "test", kubeconfig).__enter__()
         client = ApiClient("test", kubeconfig)
-        assert clean(client, "other") == ()
-        assert clean(client, "Run_1") == (
+        assert remains.clean(client, "other") == ()
+        assert remains.clean(client, "Run_1") == (
             "namespace mesh-lab-run-1 (run run-1)",
             "namespace mesh-lab-run-1-nodes (run run-1)",
         )
@@ -186,9 +205,9 @@ def test_rights_and_quotas_are_named(cluster: KubeCluster, served: tuple[Api, Pa
 def test_too_few_nodes_are_a_clear_word(served: tuple[Api, Path]) -> None:
     api, kubeconfig = served
     del api.objects["nodes", "", "two"]
-    with pytest.raises(CannotRun, match=r"wants 2 nodes.*on one; add a node, or ask for --placement same_node"):
-        with KubeCluster("r", "test", kubeconfig) as cluster:
-            cluster.deploy(LAYOUT)
+    why = r"wants 2 nodes.*on one; add a node, or ask for --placement same_node"
+    with pytest.raises(CannotRun, match=why), KubeCluster("r", "test", kubeconfig) as cluster:
+        cluster.deploy(LAYOUT)
 
 
 def test_a_server_that_does_not_answer_and_a_context_that_is_not_there_are_named(
@@ -197,7 +216,7 @@ def test_a_server_that_does_not_answer_and_a_context_that_is_not_there_are_named
     _, kubeconfig = served
     with pytest.raises(Mistake, match=r"no context 'nope' in .*; there are test"):
         KubeCluster("r", "nope", kubeconfig)
-    with pytest.raises(Mistake, match="there is no kubeconfig .*none; set KUBECONFIG"):
+    with pytest.raises(Mistake, match=r"there is no kubeconfig .*none; set KUBECONFIG"):
         KubeCluster("r", "test", tmp_path / "none")
     closed = tmp_path / "closed"
     closed.write_text(kubeconfig.read_text().replace("127.0.0.1:", "127.0.0.1:1#"))

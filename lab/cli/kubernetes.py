@@ -37,7 +37,7 @@ def manifests(
     if scenario is None:
         raise Mistake("no scenario was given; name one of `mesh-lab scenarios`, or ask for --rights")
     made, what = (
-        preview.everything(_layout(scenario, datapath, profile), names.image()),
+        preview.everything(deployment(scenario, datapath, profile), names.image()),
         f"scenario {scenario}, datapath {datapath}",
     )
     if out == "-":
@@ -52,7 +52,7 @@ def manifests(
         client.close()
 
 
-def _layout(scenario: str, arm: str, profile: str) -> Layout:
+def deployment(scenario: str, arm: str, profile: str) -> Layout:
     """The scenario's deployment with one arm alone."""
     from lab import plan as planning
     from lab import trial

@@ -87,7 +87,7 @@ def cni(sets: Iterable[Json]) -> str:
 def proxy_mode(config: Json | None, sets: Iterable[Json]) -> str:
     """kube-proxy's mode, by its configuration: an empty mode means iptables."""
     if not any(s["metadata"]["name"].startswith("kube-proxy") for s in sets):
-        return "no kube-proxy"
+        return "none found"
     text = (config or {}).get("data", {}).get("config.conf")
     if text is None:
         return "unknown"

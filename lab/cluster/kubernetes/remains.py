@@ -10,7 +10,7 @@ from lab.cluster.kubernetes.client import ApiClient
 from lab.record import Failed
 
 PATIENCE_S = 180.0
-_PAUSE_S = 0.5
+PAUSE_S = 0.5
 
 
 def clean(client: ApiClient, run: str | None = None) -> tuple[str, ...]:
@@ -38,4 +38,4 @@ def gone(client: ApiClient, namespaces: Sequence[str]) -> None:
                 f"namespaces {', '.join(left)} are still being deleted after {PATIENCE_S:g} s;"
                 f" see: kubectl get namespace {left[0]} -o yaml"
             )
-        time.sleep(_PAUSE_S)
+        time.sleep(PAUSE_S)
