@@ -14,15 +14,25 @@ from kube_hosts import HOSTS, Host
 
 from datapaths.bpf.places import Places, listener
 from lab.cluster import Part, cgroup
-from lab.cluster.pods import OWN, Groups, ending, inside, of_container, of_pod, reach, unified
+from lab.cluster.pods import OWN, Groups, ending, ids, inside, of_container, of_pod, reach, unified
 from lab.meter.cpu import usage
 from lab.meter.view import Seen
-from lab.record import Failed
+from lab.record import CannotRun, Failed
 
 
 @pytest.fixture(params=HOSTS, ids=lambda name: name)
 def host(request: pytest.FixtureRequest) -> Host:
     return HOSTS[request.param]
+
+
+@pytest.fixture(autouse=True)
+def _no_mount(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recording must be understood as it is: nothing is mounted here."""
+
+    def refuse() -> Path:
+        raise CannotRun("a mount was wanted")
+
+    monkeypatch.setattr("lab.cluster.pods._mounted", refuse)
 
 
 @pytest.fixture
@@ -52,6 +62,12 @@ def test_a_pod_is_found_where_it_has_a_folder_and_known_to_have_none_elsewhere(h
     assert Groups(proc).pod(host.uid) == top / host.folder
     assert host.inner
     assert Groups(proc).container(host.uid, host.container) == top / host.inner
+
+
+def test_the_containers_of_a_pod_are_known_by_its_processes(host: Host, proc: Path) -> None:
+    assert {each for pid in host.members for each in ids(host.processes[pid], host.uid)} == {host.container}
+    if host.inner:
+        assert Groups(proc).container(host.uid, host.container) == proc.parent / "host" / host.inner
 
 
 def test_another_pod_is_not_found(host: Host, proc: Path) -> None:
@@ -140,6 +156,7 @@ def test_a_pod_without_a_folder_is_given_one_and_moved_back(pod: tuple[str, str,
         assert _place(stranger) == before
         inner = groups.container(uid, container)
         assert inner.parent == folder
+        assert groups.containers(uid) == (inner,)
         assert sorted(cgroup.members(inner)) == sorted([first, second])
         assert groups.pod(uid) == folder
     assert not folder.exists()

@@ -45,6 +45,17 @@ def inside(memberships: str, uid: str, container: str = "") -> bool:
     return any(of_pod(part.partition(":")[0], uid) for part in parts)
 
 
+def ids(memberships: str, uid: str) -> set[str]:
+    """The ids of the pod's containers that a process is in: what stands at or below the pod's own folder."""
+    found = set()
+    for line in memberships.splitlines():
+        parts = line.split(":", 2)[-1].split("/")
+        start = next((i for i, part in enumerate(parts) if of_pod(part.partition(":")[0], uid)), len(parts))
+        ends = (re.search(r"(?:^|[-:])([0-9a-f]{64})(?:\.scope)?$", part) for part in parts[start:])
+        found |= {end[1] for end in ends if end and of_container(end.string, end[1])}
+    return found
+
+
 def unified(memberships: str) -> str:
     """Its path in the cgroup v2 tree, as the reader's cgroup namespace calls it; `/` where that is not said."""
     return next((line[3:] for line in memberships.splitlines() if line.startswith("0::")), "/")
@@ -117,6 +128,11 @@ class Groups:
     def container(self, uid: str, container: str) -> Path:
         """The same for one container of it."""
         return self._of(uid, container)
+
+    def containers(self, uid: str) -> tuple[Path, ...]:
+        """The folders of all containers of a pod, idle ones too: sockets that they open from now on belong there."""
+        texts = [text for _, text in self._everybody() if inside(text, uid)]
+        return tuple(self.container(uid, each) for each in sorted({i for text in texts for i in ids(text, uid)}))
 
     def pids(self, uid: str, container: str = "") -> tuple[int, ...]:
         """The processes of a pod or of a container, by the numbers that this process's /proc knows."""

@@ -1,6 +1,6 @@
 """The instrument of one node: `python -m lab.meter.guest PLAN` watches one block there with the very same meters.
 
-PLAN is JSON: `block`, `mesh`, `processes` that live already. It prints `ready MACHINE`, waits for one line of JSON
+PLAN is JSON: `node`, `block`, `mesh`, `processes` that live already. It prints `ready MACHINE`, awaits a line of JSON
 (`epoch_ns` of its own clock, all `processes`, `awake`), walks the block, and leaves `seen.json` (readings, what is
 missing, the host's series) and `exchanges.npz` (the referee's) beside PLAN. Exit code 1, with a line of why, where it
 could not.
@@ -47,6 +47,9 @@ def watch(plan: dict[str, Any], folder: Path) -> None:
     awake = Awake(wanted=False)
     with Groups() as groups:
         view = View(plan["mesh"], groups if in_containers else None)
+        for pod in view.mesh.pods if in_containers else ():
+            if pod.node == plan["node"]:
+                groups.containers(pod.uid)  # before engines open their sockets
         view.learn(plan["processes"])
         wanted, series = _meters(block.kind, view, awake), HostSeries()
         with Watch(block, wanted) as watching:

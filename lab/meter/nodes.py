@@ -139,6 +139,7 @@ class Nodes(Meter):
 
     def _started(self, node: Node, block: Block) -> Instrument:
         plan = {
+            "node": node.name,
             "block": {**vars(block), "load": vars(block.load), "windows": [vars(w) for w in block.windows]},
             "mesh": packed(self.cluster.mesh),
             "processes": self._told(node),
