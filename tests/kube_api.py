@@ -40,15 +40,18 @@ KINDS = {
     "events": "Event",
     "daemonsets": "DaemonSet",
 }
-INFO: tuple[str, ...] = (
+INFO = [
     "architecture",
     "bootID",
     "containerRuntimeVersion",
     "kernelVersion",
     "kubeProxyVersion",
     "kubeletVersion",
-)
-INFO += ("machineID", "operatingSystem", "osImage", "systemUUID")
+    "machineID",
+    "operatingSystem",
+    "osImage",
+    "systemUUID",
+]
 UP = {"state": {"running": {}}, "image": "i", "imageID": "i", "ready": True, "restartCount": 0}
 
 

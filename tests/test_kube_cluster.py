@@ -110,6 +110,21 @@ def test_engines_and_instruments_are_started_where_they_belong(cluster: KubeClus
     assert made == ["create Pod node0-instruments-any-0-bpf"], "one for all that need the same"
 
 
+def test_a_deployment_that_needs_more_raises_its_namespaces_pod_security(cluster: KubeCluster, api: Api) -> None:
+    def level() -> object:
+        return api.objects["namespaces", "", "mesh-lab-run-1"]["metadata"]["labels"][
+            "pod-security.kubernetes.io/enforce"
+        ]
+
+    redirect = ProcessSpec("rules", ("true",), Part.DATAPATH, user=0, privileges=frozenset({Privilege.NET_ADMIN}))
+    with cluster:
+        cluster.deploy(Layout((PodSpec("p", 0, "a", "x"),), ()))
+        assert level() == "restricted"
+        cluster.undeploy()
+        cluster.deploy(Layout((PodSpec("p", 0, "a", "x", init=(redirect,)),), ()))
+        assert level() == "privileged"
+
+
 def test_a_clock_is_read_by_its_quickest_trip_once_a_machine(cluster: KubeCluster, api: Api) -> None:
     with cluster:
         cluster.deploy(LAYOUT)

@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lab.cluster import Cluster, Container, Layout, Mesh, Node, Process, ProcessSpec
+from lab.cluster import Cluster, Layout, Mesh, Node, Process, ProcessSpec
 from lab.cluster.kubernetes import manifests, names, nodes, remains, rights
 from lab.cluster.kubernetes.arrival import arrived, departed
 from lab.cluster.kubernetes.client import ApiClient, Json
 from lab.cluster.kubernetes.placed import mesh
-from lab.cluster.kubernetes.process import KubeProcess, Room
+from lab.cluster.kubernetes.process import KubeProcess
+from lab.cluster.kubernetes.rooms import Rooms
 from lab.cluster.topology import check, named
 from lab.record import CannotRun, Failed, LabError, Mistake
 
@@ -58,12 +59,11 @@ class KubeCluster(Cluster):
         listed = os.environ.get("MESH_LAB_KUBE_NODES", "")
         self._count, self._only = count, tuple(only) or tuple(filter(None, listed.split(",")))
         self._nodes: tuple[Mapping[str, Any], ...] = ()
-        self._rooms: dict[str, dict[str, Room]] = {}  # pod or node name: container (of a node: and pod): room
+        self._rooms: Rooms | None = None  # while there is a deployment
         self._clocks: dict[str, tuple[int, int]] = {}  # boot of a node: (ahead, error)
         self._facts: dict[str, str] = {}
         self._errors_ns: dict[str, int] = {}
         self._made = False
-        self._placing: dict[str, threading.Lock] = {}  # of each node: one pod at a time is added
         self._stopping = threading.Event()
 
     def __enter__(self) -> KubeCluster:
@@ -96,7 +96,7 @@ class KubeCluster(Cluster):
 
     def deploy(self, layout: Layout) -> Mesh:
         self._opened()
-        if self._rooms:
+        if self._rooms is not None:
             raise Mistake("this cluster holds a deployment; call undeploy before the next deploy")
         if any(pod.node >= len(self._nodes) for pod in layout.pods):
             there = ", ".join(n["metadata"]["name"] for n in self._nodes)
@@ -123,30 +123,31 @@ class KubeCluster(Cluster):
             for kind in ("Service", "ConfigMap"):
                 for each in self.client.every(kind, names.namespace(self.name), names.OURS):
                     self.client.delete(kind, each["metadata"]["name"], names.namespace(self.name))
-        self._rooms.clear()
+        self._rooms = None
         self._clocks.clear()
         self.processes, self.mesh = [], _EMPTY
 
     def run(self, where: str, arm: str, spec: ProcessSpec) -> Process:
         if self._stopping.is_set():
             raise Failed(f"{spec.name} in {where} was not started: the deployment is being stopped")
-        process = KubeProcess(spec, where, arm, self._room(where, arm, spec))
+        process = KubeProcess(spec, where, arm, self._deployed().of(where, arm, spec))
         self.processes.append(process)
         process.start()
         return process
 
     def fetch(self, where: str, port: int, path: str) -> bytes:
-        return self._any_room(where).say("get", str(port), path)
+        return self._deployed().any(where).say("get", str(port), path)
 
     def clock(self, where: str) -> int:
         """Of the machine it is on: nodes that are containers of one machine, perhaps of this one, share a clock."""
-        number = self._number(where)
-        boot = self._nodes[number].get("status", {}).get("nodeInfo", {}).get("bootID", str(number))
+        node = self._deployed().node(where)
+        info = self._nodes[int(node.removeprefix("node"))].get("status", {}).get("nodeInfo", {})
+        boot = info.get("bootID", node)
         if boot not in self._clocks:
             own = boot == _BOOT.read_text().strip() if _BOOT.exists() else False
-            self._clocks[boot] = (0, 0) if own else self._near(number).clock()
+            self._clocks[boot] = (0, 0) if own else self._deployed().near(node).clock()
         ahead_ns, error_ns = self._clocks[boot]
-        self._errors_ns[f"node{number}_clock_error_ns"] = error_ns
+        self._errors_ns[f"{node}_clock_error_ns"] = error_ns
         return ahead_ns
 
     def facts(self) -> Mapping[str, str]:
@@ -173,9 +174,9 @@ class KubeCluster(Cluster):
         answers = self._in_parallel([partial(self.client.create, each) for each in others])
         own, space = names.dns, names.namespace(self.name)
         pods = arrived(self.client, space, [own(p.name) for p in layout.pods], self.name, self._stopping)
-        self._placing = {f"node{i}": threading.Lock() for i in range(len(placed))}
-        self._rooms = {node: {} for node in self._placing}
-        self._rooms |= {spec.name: self._rooms_of(pods[own(spec.name)]) for spec in layout.pods}
+        self._rooms = Rooms(self.client, self.name, self.image, self._nodes, self._stopping)
+        for spec in layout.pods:
+            self._rooms.add_pod(spec.name, f"node{spec.node}", pods[own(spec.name)])
         given = {each["metadata"]["name"]: each for each in answers if each["kind"] == "Service"}
         return mesh(layout, self._nodes, pods, given)
 
@@ -185,7 +186,7 @@ class KubeCluster(Cluster):
         there = self.client.get(manifest["kind"], meta["name"], meta.get("namespace"))
         if there is None:
             self.client.create(manifest)
-        elif manifest["kind"] == "Namespace" and there["metadata"].get("labels", {}).items() < meta["labels"].items():
+        elif manifest["kind"] == "Namespace" and not meta["labels"].items() <= there["metadata"]["labels"].items():
             self.client.label("Namespace", meta["name"], meta["labels"])
 
     def _node_work(self, node: Node, layout: Layout) -> list[Callable[[], None]]:
@@ -196,7 +197,7 @@ class KubeCluster(Cluster):
 
         def work(arm: str, specs: Sequence[ProcessSpec]) -> Callable[[], None]:
             def do() -> None:
-                self._add_node_pod(node.name, arm, specs)
+                self._deployed().add_node_pod(node.name, arm, specs)
                 self._work(node.name, arm, specs)()
 
             return do
@@ -209,67 +210,6 @@ class KubeCluster(Cluster):
                 self.run(where, arm, spec)
 
         return work
-
-    def _add_node_pod(self, where: str, arm: str, specs: Sequence[ProcessSpec], suffix: str = "") -> None:
-        name = names.dns(f"{where}-{arm}{suffix}")
-        placed = self._nodes[self._number(where)]["metadata"]["name"]
-        self.client.create(manifests.node_pod(self.name, name, arm, placed, specs, self.image))
-        pods = arrived(self.client, names.node_namespace(self.name), [name], self.name, self._stopping)
-        rooms = self._rooms_of(pods[name])
-        self._rooms[where] |= {f"{arm}/{container}": room for container, room in rooms.items()}
-
-    def _rooms_of(self, pod: Json) -> dict[str, Room]:
-        meta = pod["metadata"]
-        return {
-            s["name"]: Room(
-                self.client,
-                meta["namespace"],
-                meta["name"],
-                s["name"],
-                Container(meta["uid"], s["containerID"].rpartition("://")[2]),
-            )
-            for s in pod["status"]["containerStatuses"]
-        }
-
-    def _room(self, where: str, arm: str, spec: ProcessSpec) -> Room:
-        """The container that a process belongs in."""
-        rooms, label = self._rooms_at(where), names.dns(spec.name)
-        if where in self._placing:
-            return self._node_room(where, arm, spec)
-        if label not in rooms and manifests.LOAD not in rooms:
-            raise Mistake(f"pod {where} has no container for {spec.name}; it has {', '.join(rooms)}")
-        return rooms.get(label) or rooms[manifests.LOAD]
-
-    def _node_room(self, where: str, arm: str, spec: ProcessSpec) -> Room:
-        """Its own where it was deployed with one; else one that all of its arm with the same rights share."""
-        rooms, own = self._rooms[where], f"{arm}/{names.dns(spec.name)}"
-        shared = manifests.shared(spec)
-        with self._placing[where]:
-            if own not in rooms and f"{arm}/{shared.name}" not in rooms:
-                self._add_node_pod(where, arm, [shared], f"-{shared.name}")
-        return rooms.get(own) or rooms[f"{arm}/{shared.name}"]
-
-    def _any_room(self, where: str) -> Room:
-        rooms = self._rooms_at(where)
-        if not rooms:
-            raise Mistake(f"nothing of the lab runs on {where} itself; run a process there first")
-        return next(iter(rooms.values()))
-
-    def _near(self, number: int) -> Room:
-        """Any container on a node: they all have its clock."""
-        there = [f"node{number}", *(pod.name for pod in self.mesh.pods if pod.node == f"node{number}")]
-        return self._any_room(next((place for place in there if self._rooms[place]), there[0]))
-
-    def _rooms_at(self, where: str) -> dict[str, Room]:
-        if where not in self._rooms:
-            there = ", ".join(sorted(self._rooms)) or "nothing (call deploy first)"
-            raise Mistake(f"no pod or node {where!r} in this deployment; there are {there}")
-        return self._rooms[where]
-
-    def _number(self, where: str) -> int:
-        self._rooms_at(where)
-        home = next((pod.node for pod in self.mesh.pods if pod.name == where), where)
-        return int(home.removeprefix("node"))
 
     def _in_parallel(self, work: Sequence[Callable[[], T]]) -> list[T]:
         """Do all of it; raise what broke first. Who is still waiting then is not waited for: its pod is removed."""
@@ -290,6 +230,11 @@ class KubeCluster(Cluster):
         if self._made:
             remains.gone(self.client, [names.namespace(self.name), names.node_namespace(self.name)])
             self._made = False
+
+    def _deployed(self) -> Rooms:
+        if self._rooms is None:
+            raise Mistake("there is no deployment on this cluster; call deploy first")
+        return self._rooms
 
     def _opened(self) -> None:
         if not self._nodes:
