@@ -20,7 +20,7 @@ LABEL org.opencontainers.image.title="Mesh Datapath Lab" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.source="${SOURCE}"
 
-# The list is that of lab/packages.py (a test compares them), and below it what a slim base lacks.
+# The list is that of lab/packages.py but for browsers (a test compares them), and below it what a slim base lacks.
 RUN set -eu; \
     if [ -n "${APT_MIRROR}" ]; then \
         sed -i "s|http://archive.example/debian\([^-]\)|${APT_MIRROR}\1|" /etc/apt/sources.list.d/*.sources; \
