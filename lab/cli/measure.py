@@ -13,7 +13,6 @@ from lab.cli.common import Json, app, known, new_folder, say, screen, show
 from lab.record import Placement
 
 ALL = ("http_visibility", "connections", "proxies_15k")
-ELSEWHERE = ("http_visibility", "connections")  # studies stay on this machine
 
 
 @app.command()
@@ -108,8 +107,7 @@ def reproduce(
 
     Example: mesh-lab reproduce --cluster kind
     """
-    scenarios = ALL if cluster == "local" else ELSEWHERE
-    run(list(scenarios), profile=profile, seed=seed, cluster=cluster, out=out, json_=json_)
+    run(list(ALL), profile=profile, seed=seed, cluster=cluster, out=out, json_=json_)
 
 
 @app.command()
