@@ -241,3 +241,11 @@ def test_a_server_that_does_not_answer_and_a_context_that_is_not_there_are_named
     assert choice.settled("kube") == "kube:test"
     with pytest.raises(Mistake, match="'kubes' is unknown; allowed: local, kind"):
         choice.settled("kubes")
+
+
+def test_what_is_being_deleted_already_is_waited_for(cluster: KubeCluster, api: Api) -> None:
+    labels = {"app.kubernetes.io/managed-by": "mesh-datapath-lab"}
+    meta = {"name": "mesh-lab-before", "labels": labels, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    api.objects["namespaces", "", "mesh-lab-before"] = {"metadata": meta}
+    with cluster:
+        assert api.left() == []

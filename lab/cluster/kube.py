@@ -77,6 +77,7 @@ class KubeCluster(Cluster):
     def _open(self) -> None:
         version = self.client.version()
         rights.check(self.client)
+        remains.left(self.client)
         if others := remains.held(self.client):
             raise Mistake(
                 f"run {others[0][1]} holds this cluster (namespace {others[0][0]}); wait for it, or remove what it"

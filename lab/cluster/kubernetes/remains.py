@@ -27,6 +27,12 @@ def held(client: ApiClient, run: str | None = None) -> tuple[tuple[str, str], ..
     return tuple(sorted((meta["name"], meta["labels"].get(names.RUN, "unknown")) for meta in metas))
 
 
+def left(client: ApiClient) -> None:
+    """Wait for namespaces of the lab that are being deleted already, by the run before or a cleaner."""
+    every = client.every("Namespace", labels=names.OURS)
+    gone(client, [each["metadata"]["name"] for each in every if "deletionTimestamp" in each["metadata"]])
+
+
 def gone(client: ApiClient, namespaces: Sequence[str]) -> None:
     """Delete them and return once they are gone; pods with agents first are given their time to detach."""
     for name in sorted(namespaces, key=lambda each: not each.endswith("-nodes")):
