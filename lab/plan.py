@@ -36,6 +36,11 @@ TURN_S = 10.0  # allowance per turn of a journey: place one arm, start Locust, l
 BLOCK_S = 1.5  # allowance per block: start the engines, open and warm connections, read meters
 
 
+def twin(name: str) -> str:
+    """The second arm of a datapath, which equals its first."""
+    return f"{name}_again"
+
+
 @dataclass(frozen=True)
 class Plan:
     """One run, resolved to the last window. `scenarios` are as asked in their files, `asked` are the options given."""
@@ -111,14 +116,17 @@ def plan(
     processes: int | None = None,
     workers: int | None = None,
     web_ui: int | None = None,
+    engines: int | None = None,
+    again: Sequence[str] = (),
 ) -> Plan:
     """The plan of one run. Equal arguments give equal plans; `created` and `run` come from the clock when not given.
 
+    `again` are datapaths that get a second arm in scenarios, as `none` has (see `twin`): two equal arms show noise.
     The options from `datapaths` on are those of `lab.scenario.Options`. `Mistake` for what is unknown or out of range.
     """
     created = created or datetime.now(UTC).isoformat(timespec="seconds")
     options = Options(
-        datapaths, rate, connections, placement, duration_s, deployments, users, processes, workers, web_ui
+        datapaths, rate, connections, placement, duration_s, deployments, users, processes, workers, web_ui, engines
     )
     scenarios = [q for q in _distinct(questions) if isinstance(q, Scenario)]
     studies = [q for q in questions if isinstance(q, Study)]
@@ -135,7 +143,7 @@ def plan(
         awake=awake,
         seed=seed,
         scenarios=tuple(scenarios),
-        trials=tuple(t for s in scenarios for t in _trials(s, find_profile(s, profile), seed, options)),
+        trials=tuple(t for s in scenarios for t in _trials(s, find_profile(s, profile), seed, options, again)),
         asked=options.given(),
         studies=tuple(studies),
         repeats=tuple(r for s in studies for r in _repeats(s, profile, seed, options)),
@@ -180,7 +188,8 @@ def _turns(journey: Journey, profile: str, seed: int, options: Options) -> Itera
                 settle_s=min(crowd.settle_s, seconds / 2),
                 placement=options.placement or journey.placement,
                 processes=options.processes or 1,
-                workers=options.workers or 0,
+                workers=options.workers or (0 if (options.engines or 1) == 1 else options.engines or 0),
+                engines=options.engines or 1,
             )
 
 
@@ -191,11 +200,14 @@ def _distinct(questions: Sequence[Scenario | Study | Journey]) -> Sequence[Scena
     return questions
 
 
-def _trials(scenario: Scenario, asked: Profile, seed: int, options: Options) -> Iterable[Trial]:
+def _trials(
+    scenario: Scenario, asked: Profile, seed: int, options: Options, again: Sequence[str] = ()
+) -> Iterable[Trial]:
     if others := options.given().keys() & OF_JOURNEYS:
         raise Mistake(f"scenario {scenario.name} was given {', '.join(sorted(others))}, which are options of journeys")
     profile = narrow(asked, options)
     arms = _arms(scenario, profile, options.datapaths)
+    arms += tuple(Arm(twin(name), name) for name in again if twin(name) not in {arm.name for arm in arms})
     start = _dice(seed, scenario.name).sample(range(len(arms)), len(arms))
     for deployment in range(1, profile.deployments + 1):
         dice = _dice(seed, scenario.name, deployment)

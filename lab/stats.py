@@ -101,16 +101,20 @@ def hodges_lehmann(values: Floats, axis: int = -1) -> Floats:
     return np.asarray(np.median((moved[..., one] + moved[..., other]) / 2, axis=-1))
 
 
+def middles(deployments: Sequence[Floats]) -> Floats:
+    """One Hodges-Lehmann estimate a deployment, of the values of its rounds."""
+    return np.array([float(hodges_lehmann(_join(d))) for d in deployments])
+
+
 def _estimate(deployments: Sequence[Floats]) -> tuple[Interval, float]:
     """The mean of the deployments' Hodges-Lehmann estimates, its interval, and its standard error."""
-    joined = [_join(d) for d in deployments]
-    middles = np.array([float(hodges_lehmann(d)) for d in joined])
-    value = float(middles.mean())
-    if len(middles) >= FEW_DEPLOYMENTS:
-        error = float(middles.std(ddof=1) / math.sqrt(len(middles)))
-        half = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(middles) - 1))
+    each = middles(deployments)
+    value = float(each.mean())
+    if len(each) >= FEW_DEPLOYMENTS:
+        error = float(each.std(ddof=1) / math.sqrt(len(each)))
+        half = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(each) - 1))
         return Interval(value, value - half, value + half), error
-    low, high, error = _over_rounds(joined)
+    low, high, error = _over_rounds([_join(d) for d in deployments])
     return Interval(value, min(low, value), max(high, value)), error
 
 

@@ -26,7 +26,7 @@ def costs(found: Sequence[Piece]) -> Iterator[Cost]:
         p for p in of_kind(found, BlockKind.COST) if not p.overloaded and p.answered and p.values("cpu", "cpu_s")
     )
     for group in grouped(carried, by_arm).values():
-        each = [_spent(p) for p in group]
+        each = [spent(p) for p in group]
         per_request = {key: estimate([e[key] for e in each]) for key in each[0] if all(key in e for e in each)}
         first = group[0]
         yield Cost(
@@ -39,7 +39,7 @@ def costs(found: Sequence[Piece]) -> Iterator[Cost]:
         )
 
 
-def _spent(p: Piece) -> dict[str, float]:
+def spent(p: Piece) -> dict[str, float]:
     """Seconds per request of one deployment, by part and kind."""
     seconds = {
         f"{part}.{kind}": sum(p.values("cpu", f"cpu_{kind}_s", part=part))
@@ -59,7 +59,7 @@ def memories(found: Sequence[Piece]) -> Iterator[Memory]:
     measured = (p for p in of_kind(found, BlockKind.COST, BlockKind.HOLD) if p.values("memory", "pss_bytes"))
     for group in grouped(measured, by_arm).values():
         for part in PARTS:
-            each = [_held(p, part) for p in group if p.values("memory", "pss_bytes", part=part)]
+            each = [held(p, part) for p in group if p.values("memory", "pss_bytes", part=part)]
             if each:
                 first = group[0]
                 means = [float(np.mean(column)) for column in zip(*each, strict=True)]
@@ -77,7 +77,7 @@ def memories(found: Sequence[Piece]) -> Iterator[Memory]:
                 )
 
 
-def _held(p: Piece, part: str) -> tuple[float, ...]:
+def held(p: Piece, part: str) -> tuple[float, ...]:
     """Processes, PSS, private, RSS, BPF of one part in one deployment, summed over processes, mean over windows."""
     bpf = sum(p.values("memory", "bpf_map_bytes", part=part)) + sum(p.values("memory", "bpf_program_bytes", part=part))
     sizes = [sum(p.values("memory", size, part=part)) for size in SIZES]
