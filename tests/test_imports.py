@@ -10,13 +10,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-DATA = {"lab.record", "lab.question", "lab.behaviour"}
+DATA = {"lab.record", "lab.question", "lab.behaviour", "lab.foreign"}
 PLACES = DATA | {"lab.cluster"}
 JUDGES = DATA | {"lab.gates", "lab.stats", "lab.codec"}
 ROOMS = {  # room: what it may import of this project, beside itself and lab.compile
     "lab.record": set(),
     "lab.question": {"lab.record"},
     "lab.behaviour": {"lab.record"},
+    "lab.foreign": {"lab.record"},
     "lab.compile": DATA,
     "lab.bcc": DATA,
     "lab.codec": DATA,
@@ -36,9 +37,13 @@ ROOMS = {  # room: what it may import of this project, beside itself and lab.com
     "lab.gates": DATA,
     "lab.stats": DATA,
     "lab.store": JUDGES | {"lab.plan", "lab.summary"},
-    "lab.summary": JUDGES | {"lab.store", "lab.plan"},
+    "lab.summary": JUDGES | {"lab.store", "lab.plan", "lab.exchange.audit"},
     "lab.sim": JUDGES | {"lab.store", "lab.plan", "lab.summary"},
-    "lab.check": JUDGES | {"lab.store", "lab.plan", "lab.summary"},
+    "lab.check": JUDGES | {"lab.store", "lab.plan", "lab.summary", "lab.exchange.read"},
+    "lab.exchange.read": DATA,
+    "lab.exchange.audit": DATA,
+    "lab.exchange": JUDGES
+    | {"lab.store", "lab.plan", "lab.summary", "lab.report", "lab.exchange.read", "lab.exchange.audit"},
     "lab.claims": JUDGES | {"lab.summary"},
     "lab.report": JUDGES | {"lab.store", "lab.plan", "lab.sim", "lab.summary", "lab.claims", "lab.check"},
     "datapaths": PLACES | {"lab.bcc", "lab.datapath", "lab.subject"},
