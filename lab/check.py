@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from lab import codec, gates
+from lab.exchange.read import read as read_again
 from lab.gates import walk as walks
 from lab.record import OUTCOMES, Block, BlockKind, Finding, LabError, Outcome, Run, Trial
-from lab.store import JOURNEYS, PLAN, REPORT, STUDIES, SUMMARY, SYSTEM, TRIALS, Store, manifest, table
+from lab.store import IMPORTS, JOURNEYS, PLAN, REPORT, STUDIES, SUMMARY, SYSTEM, TRIALS, Store, manifest, table
 from lab.store.entry import PLAN_HASH
 from lab.store.table import Rows
 
@@ -48,7 +49,7 @@ def check(folder: Path, strict: bool = False) -> tuple[Problem, ...]:
     if changed:
         return changed
     try:
-        found = (*_stamps(store), *_trials(store), *_repeats(store), *_turns(store))
+        found = (*_stamps(store), *_trials(store), *_repeats(store), *_turns(store), *_imports(store))
         return (*found, *(_whole(store) if strict else ()))
     except (LabError, ArithmeticError, LookupError, ValueError, OSError) as wrong:
         return (Problem("", f"{type(wrong).__name__}: {wrong}", "it is listed as written but cannot be understood"),)
@@ -80,7 +81,7 @@ def _stamps(store: Store) -> Iterator[Problem]:
     if store.manifest.files.get(PLAN) != sha or store.plan.run != store.manifest.run:
         yield Problem(PLAN, "is not the plan that the manifest names", means)
     for path in store.manifest.files:
-        tops = (f"{TRIALS}/", f"{STUDIES}/", f"{JOURNEYS}/")
+        tops = (f"{TRIALS}/", f"{STUDIES}/", f"{JOURNEYS}/", f"{IMPORTS}/")
         ours = path in (SYSTEM, SUMMARY) or (path.startswith(tops) and path.count("/") == 2)
         if ours and _plan_named(store.folder / path) != sha:
             yield Problem(path, "names another plan", means)
@@ -141,6 +142,22 @@ def _turns(store: Store) -> Iterator[Problem]:
             yield Problem(
                 f"{where}/walk.json", f"gates, judged again, differ: {other}", "its labels are not its data's"
             )
+
+
+def _imports(store: Store) -> Iterator[Problem]:
+    """Each stored import is the plan's, its files are those that were planned, and say what is stored."""
+    planned = {original.name: original for original in store.plan.imports}
+    for name in sorted(store.done(IMPORTS) - planned.keys()):
+        yield Problem(f"{IMPORTS}/{name}", "is not in the plan", "it was put there by hand; remove it")
+    for original, told in store.imports():
+        where, documents = f"{IMPORTS}/{original.name}", store.documents(original.name)
+        if original != planned[original.name]:
+            yield Problem(f"{where}/told.json", "is not the plan's", "it was not imported as planned")
+        if tuple((d.name, codec.sha256(d.raw), len(d.raw)) for d in documents) != original.files:
+            yield Problem(f"{where}/original", "is not what the plan names", "it is another file than was imported")
+        _, again = read_again(documents, original.format)
+        if other := difference(codec.dump(again), codec.dump(told)):
+            yield Problem(f"{where}/told.json", f"read again, differs: {other}", "it is not what the file says")
 
 
 def _unplanned(planned: Trial, ran: Trial) -> str:
@@ -235,6 +252,9 @@ def _whole(store: Store) -> Iterator[Problem]:
         yield Problem(f"{STUDIES}/{repeat.name}", "was planned and is missing", "the run was interrupted; use --resume")
     for turn in store.missing_turns():
         yield Problem(f"{JOURNEYS}/{turn.name}", "was planned and is missing", "the run was interrupted; use --resume")
+    for original in store.missing_imports():
+        what = "was planned and is missing"
+        yield Problem(f"{IMPORTS}/{original.name}", what, "importing was interrupted; import the files anew")
     if not store.sealed:
         yield Problem(SUMMARY, "is missing", "the run was interrupted; use --resume")
         return

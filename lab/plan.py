@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from lab import datapath
 from lab.behaviour import Journey, Turn
+from lab.foreign import Original
 from lab.question import Prediction, Repeat, Study
 from lab.record import Arm, Arrivals, Block, BlockKind, Load, Mistake, Placement, Profile, Scenario, Trial, Window
 from lab.scenario import (
@@ -63,6 +64,7 @@ class Plan:
     predictions: tuple[Prediction, ...] = ()  # of their cases; made before anything is measured
     journeys: tuple[Journey, ...] = ()
     turns: tuple[Turn, ...] = ()  # of the journeys, in the order they are walked
+    imports: tuple[Original, ...] = ()  # files of other load generators: nothing of them was measured here
 
     @property
     def seconds(self) -> float:
@@ -91,6 +93,14 @@ class Plan:
         found = [t for t in self.turns if t.name == name]
         if not found:
             raise Mistake(f"no turn {name!r} in run {self.run}; there are {', '.join(t.name for t in self.turns)}")
+        return found[0]
+
+
+    def original(self, name: str) -> Original:
+        """The imported repetition of that name."""
+        found = [o for o in self.imports if o.name == name]
+        if not found:
+            raise Mistake(f"no import {name!r} in run {self.run}; there are {', '.join(o.name for o in self.imports)}")
         return found[0]
 
 

@@ -13,6 +13,8 @@
                   journeys/<turn>/walk.json            the turn of a journey as planned, and what was seen of it
                                   requests.parquet     its raw request events (`lab.behaviour.COLUMNS`)
                                   host.parquet  config/…  logs/…
+                  imports/<name>/told.json             what a file of another load generator says
+                                 original/…            that file, byte for byte
                   report/…                             derived from all above; may be built again
 
 Every JSON file and Parquet table but the plan itself carries the SHA-256 of `plan.json`. A trial is written into a
@@ -35,6 +37,7 @@ import pyarrow.parquet as pq
 
 from lab import codec
 from lab.behaviour import COLUMNS, Turn, Walk
+from lab.foreign import Document, Original, Told
 from lab.plan import Plan
 from lab.question import Observation, Repeat
 from lab.record import Mistake, Run, Trial
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     from lab.summary import Summary  # it imports this module
 
 PLAN, SYSTEM, SUMMARY, TRIALS, REPORT = "plan.json", "system.json", "summary.json", "trials", "report"
-STUDIES, JOURNEYS = "studies", "journeys"
+STUDIES, JOURNEYS, IMPORTS = "studies", "journeys", "imports"
 
 
 class Store:
@@ -86,7 +89,7 @@ class Store:
         """A folder made by `create`, to add the trials that are missing; removes what an interrupted write has left."""
         store = cls(folder)
         with store._alone():
-            for left in (left for top in (TRIALS, STUDIES, JOURNEYS) for left in folder.glob(f"{top}/.*")):
+            for left in (left for top in (TRIALS, STUDIES, JOURNEYS, IMPORTS) for left in folder.glob(f"{top}/.*")):
                 shutil.rmtree(left)
             for trial in store.missing():
                 store._enter(TRIALS, trial.name)  # renamed, so complete, but killed before it was listed
@@ -94,6 +97,8 @@ class Store:
                 store._enter(STUDIES, repeat.name)
             for turn in store.missing_turns():
                 store._enter(JOURNEYS, turn.name)
+            for original in store.missing_imports():
+                store._enter(IMPORTS, original.name)
         return store
 
     @property
@@ -148,6 +153,24 @@ class Store:
     def events(self, turn: str) -> Rows:
         """The raw request events of one stored turn: an array with the columns `lab.behaviour.COLUMNS`."""
         return table.unpack_series(self.folder / JOURNEYS / turn / "requests.parquet", COLUMNS)
+
+    def missing_imports(self) -> tuple[Original, ...]:
+        """Planned imports that are not stored, in the plan's order."""
+        return tuple(original for original in self.plan.imports if original.name not in self.done(IMPORTS))
+
+    def imports(self) -> tuple[tuple[Original, Told], ...]:
+        """Stored imports, each with what was read from its files, in the plan's order."""
+        names = [original.name for original in self.plan.imports if original.name in self.done(IMPORTS)]
+        paths = [f"{IMPORTS}/{name}/told.json" for name in names]
+        return tuple(
+            (codec.load(Original, self._data(p, "original")), codec.load(Told, self._data(p, "told"))) for p in paths
+        )
+
+    def documents(self, name: str) -> tuple[Document, ...]:
+        """The files of one stored import as they were given, from their kept bytes."""
+        place = self.folder / IMPORTS / name
+        given = [file for file, _, _ in self.plan.original(name).files]
+        return tuple(Document(file, (place / entry.kept(n, file)).read_bytes()) for n, file in enumerate(given, 1))
 
     def trials(self) -> tuple[Trial, ...]:
         """Stored trials as they were run, in the plan's order: blocks that an arm could not carry lack its windows."""
@@ -233,6 +256,12 @@ class Store:
         sha = self.manifest.plan_sha256
         around = entry.surroundings(sha, host, files or {})
         self._put(JOURNEYS, turn.name, chain(entry.walked(sha, turn, walk, rows), around))
+
+    def add_import(self, original: Original, told: Told, documents: Sequence[Document]) -> None:
+        """Store one imported repetition: at once or not at all, and only once; its files byte for byte."""
+        if self.plan.original(original.name) != original:
+            raise Mistake(f"import {original.name} is not the plan's; import the files that were planned")
+        self._put(IMPORTS, original.name, entry.imported(self.manifest.plan_sha256, original, told, documents))
 
     def _put(self, top: str, name: str, contents: Iterable[tuple[str, bytes]]) -> None:
         """Write one folder, sync it, give it its name and list it."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from lab import codec
 from lab.behaviour import Turn, Walk
+from lab.foreign import Document, Original, Told
 from lab.question import Observation, Repeat
 from lab.record import Mistake, Run, Trial
 from lab.store import manifest, table
@@ -73,6 +75,23 @@ def walked(plan_sha256: str, turn: Turn, walk: Walk, rows: Rows) -> Iterator[tup
     """One turn of a journey: what was planned, what was seen, every request event."""
     yield "walk.json", codec.text({PLAN_HASH: plan_sha256, "turn": codec.dump(turn), "walk": codec.dump(walk)})
     yield "requests.parquet", table.pack_series(rows, {PLAN_HASH: plan_sha256, "turn": turn.name})
+
+
+def imported(
+    plan_sha256: str, original: Original, told: Told, documents: Sequence[Document]
+) -> Iterator[tuple[str, bytes]]:
+    """One imported repetition: what was asked, what was read, and the files themselves."""
+    given = tuple((d.name, codec.sha256(d.raw), len(d.raw)) for d in documents)
+    if given != original.files:
+        raise Mistake(f"import {original.name} has other files than planned; import them into a new folder")
+    yield "told.json", codec.text({PLAN_HASH: plan_sha256, "original": codec.dump(original), "told": codec.dump(told)})
+    for number, document in enumerate(documents, 1):
+        yield kept(number, document.name), document.raw
+
+
+def kept(number: int, name: str) -> str:
+    """Where a given file is kept below its import: its name, with what a path cannot hold replaced."""
+    return manifest.inside(f"original/{number}-{re.sub(r'[^A-Za-z0-9_.@+-]', '_', name)[:100]}", ("original",))
 
 
 def stamped(plan_sha256: str, key: str, data: object) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lab.foreign import Concern, Imported
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -281,3 +283,5 @@ class Summary:
     steps: tuple[Step, ...] = ()  # of journeys: closed loops, kept apart from all above
     step_contrasts: tuple[StepContrast, ...] = ()
     walk_counts: tuple[WalkCount, ...] = ()
+    imported: tuple[Imported, ...] = ()  # told by other tools, not measured: judges no claim
+    concerns: tuple[Concern, ...] = ()  # of the audit, about what was imported

@@ -8,8 +8,9 @@ from itertools import chain
 
 import numpy as np
 
+from lab.foreign import ORIGIN
 from lab.store import Store
-from lab.summary import advice, contrasts, costs, holdout, journeys, latency, laws
+from lab.summary import advice, contrasts, costs, foreign, holdout, journeys, latency, laws
 from lab.summary.pieces import Piece, pieces
 from lab.summary.results import Summary
 
@@ -17,6 +18,7 @@ from lab.summary.results import Summary
 def summarise(store: Store) -> Summary:
     """Everything that the stored trials say; the same trials always give the same summary."""
     found, studied, walked = pieces(store), laws.fits(store), journeys.stages(store)
+    imported = foreign.imported(store)
     summed = Summary(
         run=store.plan.run,
         profile=store.plan.profile,
@@ -38,6 +40,8 @@ def summarise(store: Store) -> Summary:
         steps=tuple(journeys.steps(walked)),
         step_contrasts=tuple(journeys.contrasts(walked)),
         walk_counts=tuple(journeys.counts(store)),
+        imported=imported,
+        concerns=foreign.concerns(imported),
     )
     return replace(summed, warnings=tuple(advice.warnings(summed, found)))
 
@@ -48,6 +52,7 @@ def _origins(store: Store, found: Sequence[Piece]) -> set[str]:
         {p.run.origin for p in found}
         | {walk.origin for _, walk in store.turns()}
         | ({"measured"} if store.repeats() else set())
+        | ({ORIGIN} if store.imports() else set())
     )
 
 
