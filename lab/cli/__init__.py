@@ -16,6 +16,7 @@ from lab.cli import simulate  # noqa: F401
 from lab.cli import read  # noqa: F401
 from lab.cli import names  # noqa: F401
 from lab.cli import claims  # noqa: F401
+from lab.cli import exchange  # noqa: F401
 from lab.cli import machine  # noqa: F401
 from lab.cli import kubernetes  # noqa: F401
 # isort: on

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         capacity,
         coefficients,
         columns,
+        concerns,
         connections,
         contrasts,
         costs,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         fleet_parts,
         holdout,
         host,
+        imported,
         indices,
         latencies,
         memory,
@@ -50,8 +52,8 @@ if TYPE_CHECKING:
     from lab.summary import Summary
 
 __all__ = [
-    "accounting", "blocks", "build", "capacity", "coefficients", "columns", "connections", "contrasts", "costs",
-    "events", "findings", "fleet", "fleet_latency", "fleet_parts", "holdout", "host", "indices",
+    "accounting", "blocks", "build", "capacity", "coefficients", "columns", "concerns", "connections", "contrasts", "costs",
+    "events", "findings", "fleet", "fleet_latency", "fleet_parts", "holdout", "host", "imported", "indices",
     "latencies", "markdown", "memory", "observations", "open", "open_forecast", "published_footprints", "readings",
     "requests", "rounds", "sizes", "step_contrasts", "steps", "swings", "windows",
 ]  # fmt: skip

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from lab import claims
+from lab.foreign import Imported
 from lab.record import Mistake, Verdict, Word
-from lab.report import units
+from lab.report import foreign, units
 from lab.report.console import grid
 from lab.report.table import Table
 from lab.store import Store
@@ -52,6 +53,7 @@ class Comparison:
     unlike: tuple[str, ...]
     claims: tuple[ClaimPair, ...]
     contrasts: tuple[ContrastPair, ...]
+    imported: tuple[tuple[str, Imported], ...] = ()  # (run, repetition) of both: shown, never paired
 
     @property
     def text(self) -> str:
@@ -59,6 +61,8 @@ class Comparison:
         parts = [f"# {self.a} (A) beside {self.b} (B)", *(f"Not alike: {u}" for u in self.unlike)]
         for title, table in (("Claims", _claims(self)), ("Against the baseline", _contrasts(self))):
             parts += [f"## {title}", table.markdown() if table.rows else "Neither run has any."]
+        if self.imported:
+            parts += ["## Imported", f"{foreign.APART.capitalize()}.", foreign.beside(self.imported).markdown()]
         return "\n\n".join(parts) + "\n"
 
 
@@ -75,6 +79,7 @@ def compare(a: Store, b: Store, *, force: bool = False) -> Comparison:
         unlike=(*grave, *_settings(a, b)),
         claims=_claim_pairs(claims.judge(one), claims.judge(other)),
         contrasts=_contrast_pairs(one, other),
+        imported=tuple((store.plan.run, x) for store, said in ((a, one), (b, other)) for x in said.imported),
     )
 
 
@@ -84,7 +89,7 @@ def show(side_by_side: Comparison, screen: Console | None = None) -> None:
     out.print(f"A [bold]{escape(side_by_side.a)}[/]  B [bold]{escape(side_by_side.b)}[/]", highlight=False)
     for words in side_by_side.unlike:
         out.print(f"[yellow]![/] not alike: {escape(words)}", highlight=False)
-    for table in (_claims(side_by_side), _contrasts(side_by_side)):
+    for table in (_claims(side_by_side), _contrasts(side_by_side), foreign.beside(side_by_side.imported)):
         if table.rows:
             out.print(grid(table))
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from lab.record import Verdict, Word
-from lab.report import glance, journeys, studies
+from lab.report import foreign, glance, journeys, studies
 from lab.report.table import Table
 from lab.report.text import judged, unmeasured, verdict_table
 from lab.summary import Summary
@@ -47,6 +47,12 @@ def show(summary: Summary, verdicts: Sequence[Verdict], screen: Console | None =
         for table in journeys.briefly(summary):
             out.print(grid(table))
         out.print(f"[dim]A {escape(journeys.APART)}.[/]\n", highlight=False)
+    if summary.imported:
+        out.print(grid(foreign.imported(summary)))
+        out.print(f"[dim]{escape(foreign.APART.capitalize())}.[/]\n", highlight=False)
+    for concern in summary.concerns:
+        words = f"{concern.severity}, {concern.rule} of {concern.sample}: {concern.because}"
+        out.print(f"[yellow]![/] {escape(words)}", highlight=False)
     for warning in summary.warnings:
         out.print(f"[yellow]![/] {escape(warning)}", highlight=False)
 

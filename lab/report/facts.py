@@ -32,6 +32,7 @@ class Run:
     voids: Sequence[tuple[str, str]]  # (gate, first of its failures in words)
     repeats: Mapping[str, int] = field(default_factory=dict)  # by study
     turns: Mapping[str, int] = field(default_factory=dict)  # by journey
+    imports: Mapping[str, int] = field(default_factory=dict)  # by arm
 
 
 def of_run(store: Store) -> Run:
@@ -46,14 +47,15 @@ def of_run(store: Store) -> Run:
         cluster=plan.cluster,
         seed=plan.seed,
         plan_sha256=store.manifest.plan_sha256,
-        trials_planned=len(plan.trials) + len(plan.repeats) + len(plan.turns),
-        trials_stored=len(stored) + len(store.repeats()) + len(store.turns()),
+        trials_planned=len(plan.trials) + len(plan.repeats) + len(plan.turns) + len(plan.imports),
+        trials_stored=len(stored) + len(store.repeats()) + len(store.turns()) + len(store.imports()),
         deployments=Counter(t.scenario for t in stored),
         blocks=tuple(_blocks(stored)),
         versions=tuple(_versions(store)),
         voids=tuple(_voids(store)),
         repeats=Counter(r.study for r in store.repeats()),
         turns=Counter(turn.journey for turn, _ in store.turns()),
+        imports=Counter(original.arm for original, _ in store.imports()),
     )
 
 

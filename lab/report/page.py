@@ -13,7 +13,7 @@ from lab.behaviour import Journey
 from lab.check import check
 from lab.question import Study
 from lab.record import Mistake, Scenario, Verdict
-from lab.report import facts, glance, journeys, looks, proofs, selection, studies, swatch, tables, text
+from lab.report import facts, foreign, glance, journeys, looks, proofs, selection, studies, swatch, tables, text
 from lab.report.figures import connections, cost, ecdf, growth, ladder, memory, ratios, rounds
 from lab.report.figures import journeys as walked
 from lab.report.frame import ALONE, Frame, environment
@@ -91,13 +91,14 @@ def render(
         tables=_tables(summary),
         score=studies.score(summary.foretold),
         apart=journeys.APART,
+        apart_imported=foreign.APART,
         figures={name: [_safe(d) for d in found] for name, found in _figures(summary, responses).items()},
     )
 
 
 def _sample(run: facts.Run) -> str:
     """How often everything was placed anew, by scenario and study."""
-    kinds = ((run.deployments, "deployment"), (run.repeats, "repeat"), (run.turns, "turn"))
+    kinds = ((run.deployments, "deployment"), (run.repeats, "repeat"), (run.turns, "turn"), (run.imports, "import"))
     parts = [f"{name} {n} {word}{'s' * (n != 1)}" for counts, word in kinds for name, n in counts.items()]
     return ", ".join(parts) or "no deployment stored"
 
@@ -138,6 +139,9 @@ def _tables(summary: Summary) -> dict[str, Any]:
                 journeys.steps,
                 journeys.contrasts,
                 journeys.counts,
+                foreign.imported,
+                foreign.concerns,
+                foreign.files,
             )
         ),
     ]

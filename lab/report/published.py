@@ -10,6 +10,7 @@ from typing import Any
 
 from lab import claims, codec
 from lab.behaviour import Journey
+from lab.foreign import ORIGIN
 from lab.question import Study
 from lab.record import LabError, Mistake, Scenario, Verdict
 from lab.store import Store, manifest
@@ -99,7 +100,7 @@ def of_run(store: Store) -> Published:
         kind=RUN,
         folder=store.folder,
         created=plan.created,
-        asked=tuple((q.name, q.question) for q in questions),
+        asked=(*((q.name, q.question) for q in questions), *_imported(store)),
         command=plan.command,
         machine=machine(store.system, plan.cluster),
         origin=summary.origin,
@@ -107,6 +108,13 @@ def of_run(store: Store) -> Published:
         verdicts=claims.judge(summary),
         store=store,
     )
+
+
+def _imported(store: Store) -> Iterator[tuple[str, str]]:
+    """What was imported, in one line; of nothing, none."""
+    tools = sorted({f"{told.tool} {told.version}".strip() for _, told in store.imports()})
+    if tools:
+        yield ORIGIN, f"what {', '.join(tools)} told; nothing of it was measured here, and it judges no claim"
 
 
 def machine(system: Mapping[str, Any], cluster: str) -> Machine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab.record import Verdict, Word
-from lab.report import glance, journeys, proofs, studies, tables
+from lab.report import foreign, glance, journeys, proofs, studies, tables
 from lab.report.table import Table
 from lab.summary import Summary
 
@@ -30,6 +30,7 @@ def markdown(summary: Summary, verdicts: Sequence[Verdict]) -> str:
             else []
         ),
         *([journeys.markdown(summary)] if summary.walk_counts else []),
+        *([foreign.markdown(summary)] if summary.imported else []),
         "## What limits these results",
         "\n".join(f"- {' '.join(w.split())}" for w in summary.warnings) or "Nothing was found.",
     ]

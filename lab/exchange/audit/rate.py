@@ -65,7 +65,7 @@ def rate_untold(sample: Sample) -> Said:
     if sample.asked_per_s is not None or sample.told.loop is not Loop.PACED:
         return None
     return (
-        f"{sample.told.tool} does not tell which rate was asked, so nobody can tell whether it was kept; say it (--rate)",
+        f"{sample.told.tool} does not tell the rate that was asked, so whether it was kept is unknown; say it (--rate)",
         ("asked = not told",),
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from lab import codec
 from lab.record import Mistake
 from lab.report.frames.arms import accounting, capacity, connections, contrasts, costs, latencies, memory, rounds
+from lab.report.frames.foreign import concerns, imported
 from lab.report.frames.forecasts import fleet, fleet_latency, fleet_parts, indices, published_footprints, swings
 from lab.report.frames.journeys import events, step_contrasts, steps
 from lab.report.frames.naming import columns, documented
@@ -22,14 +23,15 @@ from lab.sim.answer import Answer
 from lab.store import Store
 
 OF_RUNS = (latencies, contrasts, rounds, capacity, costs, memory, connections, accounting, blocks, windows, findings,
-           readings, host, observations, coefficients, sizes, holdout, steps, step_contrasts)  # fmt: skip
+           readings, host, observations, coefficients, sizes, holdout, steps, step_contrasts, imported,
+           concerns)  # fmt: skip
 OF_FORECASTS = (fleet, fleet_parts, fleet_latency, published_footprints, swings, indices)
 ROOT = Path(__file__).resolve().parents[3]
 
 __all__ = [
-    "OF_FORECASTS", "OF_RUNS", "accounting", "blocks", "capacity", "coefficients", "columns", "connections",
+    "OF_FORECASTS", "OF_RUNS", "accounting", "blocks", "capacity", "coefficients", "columns", "concerns", "connections",
     "contrasts", "costs", "documented", "events", "findings", "fleet", "fleet_latency", "fleet_parts",
-    "holdout", "host", "indices", "latencies", "memory", "observations", "open", "open_forecast",
+    "holdout", "host", "imported", "indices", "latencies", "memory", "observations", "open", "open_forecast",
     "published_footprints", "readings", "requests", "rounds", "sizes", "step_contrasts", "steps", "swings", "windows",
 ]  # fmt: skip
 
