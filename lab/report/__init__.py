@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from lab.summary import Summary
 
 __all__ = [
-    "accounting", "blocks", "build", "capacity", "coefficients", "columns", "concerns", "connections", "contrasts", "costs",
-    "events", "findings", "fleet", "fleet_latency", "fleet_parts", "holdout", "host", "imported", "indices",
+    "accounting", "blocks", "build", "capacity", "coefficients", "columns", "concerns", "connections", "contrasts",
+    "costs", "events", "findings", "fleet", "fleet_latency", "fleet_parts", "holdout", "host", "imported", "indices",
     "latencies", "markdown", "memory", "observations", "open", "open_forecast", "published_footprints", "readings",
     "requests", "rounds", "sizes", "step_contrasts", "steps", "swings", "windows",
 ]  # fmt: skip

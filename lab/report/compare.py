@@ -62,7 +62,7 @@ class Comparison:
         for title, table in (("Claims", _claims(self)), ("Against the baseline", _contrasts(self))):
             parts += [f"## {title}", table.markdown() if table.rows else "Neither run has any."]
         if self.imported:
-            parts += ["## Imported", f"{foreign.APART.capitalize()}.", foreign.beside(self.imported).markdown()]
+            parts += ["## Imported", foreign.APART, foreign.beside(self.imported).markdown()]
         return "\n\n".join(parts) + "\n"
 
 

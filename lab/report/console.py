@@ -49,7 +49,7 @@ def show(summary: Summary, verdicts: Sequence[Verdict], screen: Console | None =
         out.print(f"[dim]A {escape(journeys.APART)}.[/]\n", highlight=False)
     if summary.imported:
         out.print(grid(foreign.imported(summary)))
-        out.print(f"[dim]{escape(foreign.APART.capitalize())}.[/]\n", highlight=False)
+        out.print(f"[dim]{escape(foreign.APART)}[/]\n", highlight=False)
     for concern in summary.concerns:
         words = f"{concern.severity}, {concern.rule} of {concern.sample}: {concern.because}"
         out.print(f"[yellow]![/] {escape(words)}", highlight=False)

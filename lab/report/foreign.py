@@ -10,8 +10,8 @@ from lab.report.table import Table
 from lab.summary import Summary
 
 APART = (
-    "imported: another tool's numbers as its files tell them. Nobody here saw the requests, no gate and no proof is "
-    "behind them, and they judge no claim"
+    "Imported: another tool's numbers as its files tell them. Nobody here saw the requests, no gate and no proof is "
+    "behind them, and they judge no claim."
 )
 COLUMNS = ("repetition", "arm", "tool", "loop", "times from", "asked /s", "achieved /s", "connections", "requests",
            "errors", "mean ms", "p50 ms", "p99 ms", "most ms")  # fmt: skip
@@ -53,7 +53,7 @@ def files(summary: Summary) -> Table:
 
 def markdown(summary: Summary) -> str:
     """Section of the run's Markdown."""
-    parts = ("## Imported", f"{APART[0].upper()}{APART[1:]}.", imported(summary).markdown())
+    parts = ("## Imported", APART, imported(summary).markdown())
     found = concerns(summary)
     return "\n\n".join((*parts, "## Audit", found.markdown() if found.rows else "No rule had anything to say."))
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from lab import codec
 from lab.record import Mistake
 from lab.report.frames.arms import accounting, capacity, connections, contrasts, costs, latencies, memory, rounds
-from lab.report.frames.foreign import concerns, imported
 from lab.report.frames.forecasts import fleet, fleet_latency, fleet_parts, indices, published_footprints, swings
+from lab.report.frames.foreign import concerns, imported
 from lab.report.frames.journeys import events, step_contrasts, steps
 from lab.report.frames.naming import columns, documented
 from lab.report.frames.raw import requests
