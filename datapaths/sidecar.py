@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from datapaths.proxy import envoy
@@ -16,14 +17,14 @@ REDIRECT = f"""\
 table ip mesh_lab_sidecar {{
   chain inbound {{
     type nat hook prerouting priority -100; policy accept;
-    iif "lo" return
+    iif "lo" return@apart@
     tcp dport {{ {envoy.ADMIN}, {envoy.OUTBOUND}, {envoy.INBOUND} }} return
     meta l4proto tcp redirect to :{envoy.INBOUND}
   }}
   chain outbound {{
     type nat hook output priority -100; policy accept;
     meta skuid {envoy.UID} return
-    ip daddr 127.0.0.0/8 return
+    ip daddr 127.0.0.0/8 return@apart@
     meta l4proto tcp redirect to :{envoy.OUTBOUND}
   }}
 }}
@@ -39,22 +40,36 @@ class Sidecar(Datapath):
 
     def shape(self, pod: PodSpec) -> PodSpec:
         """The pod with its traffic redirected and an Envoy that is ready before the application starts."""
-        return replace(pod, init=(*pod.init, redirect()), processes=(envoy.sidecar(), *pod.processes))
+        return replace(pod, init=(*pod.init, redirect(pod.apart)), processes=(envoy.sidecar(), *pod.processes))
 
     def seen(self, cluster: Cluster, mesh: Mesh) -> tuple[RequestCount, ...]:
-        """Each pod's own Envoy: `inbound` where the pod stands behind a service, else `outbound`."""
+        """The Envoys of the clients together, then those of the servers: each request passes one of either."""
         served = {address for service in mesh.services for address in service.endpoints}
-        gates = ((pod.name, "inbound" if pod.address in served else "outbound") for pod in mesh.pods)
-        return tuple(envoy.count(cluster, name, envoy.ADMIN, prefix) for name, prefix in gates)
+        sides: dict[str, list[RequestCount]] = {"outbound": [], "inbound": []}
+        for pod in mesh.pods:
+            gate = "inbound" if pod.address in served else "outbound"
+            sides[gate].append(envoy.count(cluster, pod.name, envoy.ADMIN, gate))
+        return tuple(together(counts) for counts in sides.values() if counts)
 
 
-def redirect() -> ProcessSpec:
-    """The init step that writes the pod's redirection rules; it runs once and ends."""
+def together(counts: Sequence[RequestCount]) -> RequestCount:
+    """What observers have counted of whom each saw a part."""
+    return RequestCount(
+        ", ".join(count.observer for count in counts),
+        sum(count.requests for count in counts),
+        sum(count.not_understood for count in counts),
+    )
+
+
+def redirect(apart: Sequence[int] = ()) -> ProcessSpec:
+    """The init step that writes the pod's redirection rules; it runs once and ends. Ports `apart` are let be."""
+    ports = ", ".join(map(str, apart))
+    rules = REDIRECT.replace("@apart@", f"\n    tcp dport {{ {ports} }} return" if ports else "")
     return ProcessSpec(
         name="redirect",
         argv=("nft", "-f", "{dir}/redirect.nft"),
         part=Part.DATAPATH,
-        files={"redirect.nft": REDIRECT},
+        files={"redirect.nft": rules},
         user=0,
         privileges=frozenset({Privilege.NET_ADMIN}),
     )

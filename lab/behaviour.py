@@ -75,6 +75,7 @@ class Turn:
     """One arm's go at a journey in one repeat: a whole trial, alone on the machine.
 
     `processes` above 1 are forked by Locust itself; `workers` above 0 are started beside a master, each on its own.
+    Several `engines` are client pods, in the first of which the master is; they take the workers in turn.
     """
 
     name: str
@@ -89,11 +90,17 @@ class Turn:
     placement: Placement
     processes: int = 1
     workers: int = 0
+    engines: int = 1
 
     def __post_init__(self) -> None:
         if self.processes < 1 or self.workers < 0 or (self.processes > 1 and self.workers):
             raise Mistake(
                 f"processes={self.processes}, workers={self.workers}; give processes that Locust forks, or workers"
+            )
+        if self.engines < 1 or (self.engines > 1 and self.workers < self.engines):
+            raise Mistake(
+                f"engines={self.engines}, workers={self.workers}; each client pod has at least one of Locust's workers:"
+                " ask for as many workers, or more"
             )
 
     @property

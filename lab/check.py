@@ -215,7 +215,8 @@ def _sums(block: Block, run: Run, rows: Rows) -> Iterator[str]:
         yield f"{len(rows)} requests where {mean:.0f} were planned"
     yield from _outcomes(rows)
     sent = int((rows["sent_ns"] >= 0).sum())
-    told = {r.metric: r.value for r in run.readings if (r.meter, r.block) == ("engine", block.name)}
+    said = [(r.metric, r.value) for r in run.readings if (r.meter, r.block) == ("engine", block.name)]
+    told = {metric: sum(value for name, value in said if name == metric) for metric, _ in said}  # of all its engines
     warmups, wire = told.get("warmups", 0), told.get("on_wire_requests")
     if wire != sent + warmups:
         yield f"{sent} requests sent and {warmups:.0f} to warm up are not {wire} on the wire"

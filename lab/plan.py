@@ -95,7 +95,6 @@ class Plan:
             raise Mistake(f"no turn {name!r} in run {self.run}; there are {', '.join(t.name for t in self.turns)}")
         return found[0]
 
-
     def original(self, name: str) -> Original:
         """The imported repetition of that name."""
         found = [o for o in self.imports if o.name == name]
@@ -182,7 +181,7 @@ def _turns(journey: Journey, profile: str, seed: int, options: Options) -> Itera
     names = _names(journey.datapaths, options.datapaths)
     again = (Arm(AGAIN, BASE),) if repeats > 1 and BASE in names else ()
     arms = (*(Arm(name, name) for name in names), *again)
-    seconds = options.duration_s or crowd.seconds
+    seconds, engines = options.duration_s or crowd.seconds, options.engines or 1
     for number in range(1, repeats + 1):
         dice = _dice(seed, journey.name, number)
         for arm in dice.sample(arms, len(arms)):
@@ -198,8 +197,8 @@ def _turns(journey: Journey, profile: str, seed: int, options: Options) -> Itera
                 settle_s=min(crowd.settle_s, seconds / 2),
                 placement=options.placement or journey.placement,
                 processes=options.processes or 1,
-                workers=options.workers or (0 if (options.engines or 1) == 1 else options.engines or 0),
-                engines=options.engines or 1,
+                workers=options.workers or (engines if engines > 1 else 0),
+                engines=engines,
             )
 
 

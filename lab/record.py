@@ -110,7 +110,8 @@ OUTCOMES: tuple[Outcome, ...] = tuple(Outcome)
 class Load:
     """What one client offers while it is its turn: an open-loop schedule over fixed connections.
 
-    `service_time_s` is slept by the server inside each request; `response_bytes` is the answer's body.
+    `service_time_s` is slept by the server inside each request; `response_bytes` is the answer's body. Several
+    `engines`, each in a pod of its own, share the one schedule and its connections (`lab.load.schedule.owners`).
     """
 
     rate_per_s: float
@@ -120,6 +121,7 @@ class Load:
     service_time_s: float = 0.0
     timeout_s: float = 2.0
     spin: bool = False  # the engine may burn its core between sends
+    engines: int = 1
 
     def __post_init__(self) -> None:
         _positive("rate_per_s", self.rate_per_s)
@@ -132,6 +134,17 @@ class Load:
             raise Mistake(f"response_bytes={self.response_bytes}; allowed are 0 to {MOST_RESPONSE_BYTES}")
         if not 0 <= self.service_time_s <= self.timeout_s:
             raise Mistake(f"service_time_s={self.service_time_s}; allowed are 0 to timeout_s={self.timeout_s}")
+        if not 1 <= self.engines <= self.connections:
+            raise Mistake(
+                f"engines={self.engines}; each needs a connection of its own: allowed are 1 to {self.connections},"
+                " or ask for more connections"
+            )
+
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """Connections of each engine. Raw tables number them through: the first engine's, then the second's."""
+        each, over = divmod(self.connections, self.engines)
+        return tuple(each + (engine < over) for engine in range(self.engines))
 
     @property
     def path(self) -> str:

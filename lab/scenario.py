@@ -113,7 +113,7 @@ def find_profile(scenario: Scenario, name: str) -> Profile:
     return scenario.profiles[name]
 
 
-WHOLE = ("deployments", "users", "processes", "workers", "web_ui")
+WHOLE = ("deployments", "users", "processes", "workers", "web_ui", "engines")
 OF_JOURNEYS = frozenset({"users", "processes", "workers", "web_ui"})  # options that say nothing to another question
 
 
@@ -124,7 +124,8 @@ class Options:
     `rate` narrows ladder, comparison, cost and the rest to one rate, held for HELD_S unless `duration_s` is given.
     `duration_s` is how long each arm carries each load: once in slices, summed over all deployments, and once more in
     one whole window of every deployment's cost (or hold) block. Of a journey it is how long its users stay.
-    `web_ui` is the port of this machine's loopback on which Locust's pages are shown.
+    `web_ui` is the port of this machine's loopback on which Locust's pages are shown. `engines` are client pods that
+    share each load; those of a journey share Locust's workers.
     """
 
     datapaths: Sequence[str] | None = None
@@ -137,6 +138,7 @@ class Options:
     processes: int | None = None
     workers: int | None = None
     web_ui: int | None = None
+    engines: int | None = None  # of both
 
     def __post_init__(self) -> None:
         for name, least in (("rate", 0.0), ("duration_s", 0.0), *((whole, 0.5) for whole in WHOLE)):
@@ -180,4 +182,6 @@ def _loads(loads: Sequence[Load], options: Options) -> tuple[Load, ...]:
         loads = [load for load in loads if load.rate_per_s == rate] or [replace(a, rate_per_s=rate) for a in loads[:1]]
     if options.connections is not None:
         loads = [replace(load, connections=options.connections) for load in loads]
+    if options.engines is not None:
+        loads = [replace(load, engines=options.engines) for load in loads]
     return tuple(dict.fromkeys(loads))

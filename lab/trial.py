@@ -106,7 +106,7 @@ def measure(
     series = HostSeries() if cluster.here else NodeSeries()
     try:
         say(f"{trial.name}: placing {', '.join(a.name for a in trial.arms)}")
-        mesh = cluster.deploy(layout(trial))
+        mesh = cluster.deploy(layout(trial, cluster.size))
         known = dict(limits or {})
         arms = {a.name: _on_bench(a, mesh, asked, known) for a in trial.arms}
         with series:
@@ -125,16 +125,23 @@ def measure(
     )
 
 
-def layout(trial: Trial) -> Layout:
-    """Every arm's pods and service, in the order of `pairs`, which decides addresses and start order."""
+def layout(trial: Trial, nodes: int = 2) -> Layout:
+    """Every arm's pods and service, in the order of `pairs`, which decides addresses and start order.
+
+    Several client pods of an arm are spread over the nodes that have no server, as far as there are such.
+    """
     found = {arm.name: datapath.find(arm.datapath) for arm in trial.arms}
     ordered = [arm.name for _, arm in sorted(zip(trial.pairs, trial.arms, strict=True), key=lambda pair: pair[0])]
     far = 0 if trial.placement is Placement.SAME_NODE else 1
     loads = [block.load for block in trial.blocks]
+    near = workload.client_nodes(max((load.engines for load in loads), default=1), far, nodes)
     pods = [
         found[arm].shape(pod)
         for arm in ordered
-        for pod in (workload.client_pod(arm, 0), workload.server_pod(arm, far, loads))
+        for pod in (
+            *(workload.client_pod(arm, node, number) for number, node in enumerate(near)),
+            workload.server_pod(arm, far, loads),
+        )
     ]
 
     def on_node(node: Node, mesh: Mesh) -> Iterator[tuple[str, ProcessSpec]]:
@@ -189,46 +196,53 @@ def _watched(block: Block, setting: Setting, live: Sequence[Bench]) -> None:
         f"{setting.trial.name}: {block.name}, {block.duration_s:.0f} s, {', '.join(bench.arm.name for bench in live)}"
     )
     before = {bench.arm.name: bench.seen(cluster) for bench in live}
-    with Watch(block, setting.meters(block.kind)) as watch, ThreadPoolExecutor(len(live)) as pool:
-        engines = list(pool.map(lambda bench: _engine(block, setting, bench), live))
+    count = block.load.engines
+    with Watch(block, setting.meters(block.kind)) as watch, ThreadPoolExecutor(len(live) * count) as pool:
+        wanted = [(bench, number) for bench in live for number in range(count)]
+        engines = list(pool.map(lambda one: _engine(block, setting, *one), wanted))
         watch.meet()
         ahead_ns = [cluster.clock(engine.where) for engine in engines]
         epoch_ns = time.monotonic_ns() + round(cluster.lead_s * 1e9)
         told_ns = [epoch_ns + ahead for ahead in ahead_ns]
         tuple(pool.map(steady.start, engines, told_ns))
         watch.walk(epoch_ns)
-        reports = list(pool.map(lambda engine: steady.collect(engine, block.load.timeout_s + DRAIN_S), engines))
-        for bench, report, told in zip(live, reports, told_ns, strict=True):
+        each = list(pool.map(lambda engine: steady.collect(engine, block.load.timeout_s + DRAIN_S), engines))
+        for bench, report, told in zip(live, each[::count], told_ns[::count], strict=True):  # of the first engines
             watch.judge(bench.arm.name, report.requests, told)
     if block.kind is BlockKind.SLICES:
         series.settle()
-    for bench, report in zip(live, reports, strict=True):
-        name = bench.arm.name
+    for place, bench in enumerate(live):
+        name, reports = bench.arm.name, each[place * count : (place + 1) * count]
+        requests = steady.merged(reports, block.load.shares).requests
         bench.facts |= {f"no {meter}": reason for meter, reason in watch.missing.items()}
-        bench.requests[block.name] = report.requests
+        bench.requests[block.name] = requests
         bench.readings += [r for r in watch.readings if r.arm == name]
-        bench.readings += _counted(block, bench, report, before[name], bench.seen(cluster))
+        bench.readings += _counted(block, bench, reports, before[name], bench.seen(cluster))
         bench.readings += _stolen(block, name, epoch_ns, series)
-        bench.findings += gates.judge(block, name, report.requests, bench.readings, bench.datapath.features)
+        bench.findings += gates.judge(block, name, requests, bench.readings, bench.datapath.features)
 
 
-def _engine(block: Block, setting: Setting, bench: Bench) -> Process:
-    """The arm's load engine in its client's pod, with its connections open and warm."""
+def _engine(block: Block, setting: Setting, bench: Bench, number: int) -> Process:
+    """One of the arm's load engines in its client's pod, with its connections open and warm."""
     name, service = bench.arm.name, bench.mesh.services[0]
-    spec = steady.process(f"engine-{block.name}", service.address, service.port, block, name, setting.trial.seed)
-    return setting.cluster.run(workload.client_name(name), name, spec)
+    spec = steady.process(
+        f"engine-{block.name}", service.address, service.port, block, name, setting.trial.seed, engine=number
+    )
+    return setting.cluster.run(workload.client_name(name, number), name, spec)
 
 
 def _counted(
-    block: Block, bench: Bench, report: steady.EngineReport, before: Counts, after: Counts
+    block: Block, bench: Bench, reports: Sequence[steady.EngineReport], before: Counts, after: Counts
 ) -> Iterator[Reading]:
-    """The engine's own figures, and what each observer of the datapath counted meanwhile."""
+    """The engines' own figures, and what each observer of the datapath counted meanwhile."""
 
     def reading(meter: str, part: Part, subject: str, metric: str, value: float) -> Reading:
         return Reading(meter, block.name, -1, bench.arm.name, part, subject, metric, value)
 
-    for metric, value in report.counts().items():
-        yield reading("engine", Part.LOAD, "engine", "on_wire_requests" if metric == "on_wire" else metric, value)
+    for number, report in enumerate(reports):
+        engine = f"engine {number}" if number else "engine"
+        for metric, value in report.counts().items():
+            yield reading("engine", Part.LOAD, engine, "on_wire_requests" if metric == "on_wire" else metric, value)
     yield reading("datapath", Part.DATAPATH, "formula", "connections_per_connection", bench.datapath.connections)
     for observer, (requests, not_understood) in after.items():
         requests_before, not_understood_before = before[observer]

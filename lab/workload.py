@@ -108,9 +108,15 @@ def server_pod(arm: str, node: int, loads: Iterable[Load]) -> PodSpec:
     return PodSpec(server_name(arm), node, arm, "server", server_for(loads))
 
 
-def client_pod(arm: str, node: int) -> PodSpec:
-    """The pod that an arm's engine is started in; it has no process of its own."""
-    return PodSpec(client_name(arm), node, arm, "client")
+def client_pod(arm: str, node: int, number: int = 0) -> PodSpec:
+    """The pod that an arm's engine of this number is started in; it has no process of its own."""
+    return PodSpec(client_name(arm, number), node, arm, "client")
+
+
+def client_nodes(count: int, server: int, nodes: int) -> tuple[int, ...]:
+    """The node of each of an arm's client pods: the first; then, in turn, other nodes without the server."""
+    near = [0, *(n for n in range(1, nodes) if n != server)] if server else [0]
+    return tuple(near[number % len(near)] for number in range(count))
 
 
 def service(arm: str) -> ServiceSpec:
@@ -118,9 +124,9 @@ def service(arm: str) -> ServiceSpec:
     return ServiceSpec(server_name(arm), arm, PORT, (server_name(arm),))
 
 
-def client_name(arm: str) -> str:
-    """The name of an arm's client pod."""
-    return f"{arm}-client"
+def client_name(arm: str, number: int = 0) -> str:
+    """The name of an arm's client pod; where several share the load, the others are numbered from 1."""
+    return f"{arm}-client-{number}" if number else f"{arm}-client"
 
 
 def server_name(arm: str) -> str:

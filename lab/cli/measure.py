@@ -31,6 +31,10 @@ def run(
     workers: Annotated[
         int | None, typer.Option(help="Journeys: Locust workers, each started on its own, beside a master.")
     ] = None,
+    engines: Annotated[
+        int | None,
+        typer.Option(help="Client pods that share each load by one schedule; journeys: that share Locust's workers."),
+    ] = None,
     web_ui: Annotated[
         int | None, typer.Option(help="Journeys: show Locust's pages on this port of 127.0.0.1 while it runs.")
     ] = None,
@@ -59,6 +63,8 @@ def run(
     Example: mesh-lab run http_visibility --datapaths none,ebpf --rate 10000
 
     Example: mesh-lab run journeys_browse --users 100 --web-ui 8089
+
+    Example: mesh-lab run http_visibility --datapaths none,ebpf --rate 40000 --engines 4 --cluster kube
     """
     from lab import plan as planning
     from lab import session
@@ -82,6 +88,7 @@ def run(
             processes=processes,
             workers=workers,
             web_ui=web_ui,
+            engines=engines,
             cluster=choice.settled(cluster),
             overlay=overlay,
             cpus=cpus,

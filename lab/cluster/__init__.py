@@ -76,6 +76,7 @@ class PodSpec:
     app: str  # identity: what mesh metrics call source and destination
     processes: tuple[ProcessSpec, ...] = ()
     init: tuple[ProcessSpec, ...] = ()
+    apart: tuple[int, ...] = ()  # TCP ports for words between the lab's own processes: datapaths leave them alone
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,11 @@ class Cluster(ABC):
     processes: list[Process]
     here: bool = True  # its processes are on this machine, where meters can read them
     lead_s: float = 0.2  # enough to tell all engines and instruments of an epoch before it comes
+
+    @property
+    def size(self) -> int:
+        """How many nodes pods can be placed on."""
+        return 2
 
     @abstractmethod
     def deploy(self, layout: Layout) -> Mesh:

@@ -66,6 +66,10 @@ class KubeCluster(Cluster):
         self._made = False
         self._stopping = threading.Event()
 
+    @property
+    def size(self) -> int:
+        return len(self._nodes)
+
     def __enter__(self) -> KubeCluster:
         try:
             self._open()

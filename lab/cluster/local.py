@@ -58,6 +58,10 @@ class LocalCluster(Cluster):
         self._places: dict[str, tuple[int, Namespace]] = {}  # pod or node name: (node, namespace)
         self._stopping = threading.Event()
 
+    @property
+    def size(self) -> int:
+        return self.nodes
+
     def __enter__(self) -> LocalCluster:
         self._home = Home(self._state, self.name)
         # Forks come from one thread that lives as long as the cluster: children die with the thread that forked them.

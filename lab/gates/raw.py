@@ -45,6 +45,16 @@ def own_lag_s(requests: Requests) -> Floats:
     return np.asarray((sent["sent_ns"] - np.maximum(sent["scheduled_ns"], free)) / 1e9)
 
 
+def of_engines(block: Block, requests: Requests) -> tuple[Requests, ...]:
+    """What each of the load's engines sent, told by its connections (`Load.shares`)."""
+    if block.load.engines == 1:
+        return (requests,)
+    last = np.cumsum(block.load.shares)
+    sent = requests[requests["connection"] >= 0]
+    number = np.searchsorted(last, sent["connection"], side="right")
+    return tuple(sent[number == engine] for engine in range(block.load.engines))
+
+
 def by_window(block: Block, values: Mapping[int, int]) -> npt.NDArray[np.int64]:
     """The values as an array that window indices can look up."""
     table = np.zeros(max((w.index for w in block.windows), default=-1) + 1, dtype=np.int64)

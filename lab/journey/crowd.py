@@ -1,7 +1,8 @@
 """Locust's processes in a client's pod: what to start, and what they leave behind when they have stopped.
 
 One process; or one that forks others (`--processes`); or a master and workers, each started on its own. They talk to
-each other on the pod's loopback. Nothing of Locust is imported here.
+each other on the pod's loopback or, where several client pods share the workers, on the port MASTER_PORT of the first
+pod's address, which datapaths leave alone (`PodSpec.apart`). Nothing of Locust is imported here.
 """
 
 from __future__ import annotations
@@ -46,14 +47,19 @@ class Report:
     errors: int
 
 
-def processes(turn: Turn, journey: Journey, host: str, *, web_ui: bool = False) -> tuple[ProcessSpec, ...]:
-    """What walks `turn` against `host` (http://ADDRESS:PORT); the first of them leads, and ends by itself."""
+def processes(
+    turn: Turn, journey: Journey, host: str, *, web_ui: bool = False, meeting: str = LOOPBACK
+) -> tuple[ProcessSpec, ...]:
+    """What walks `turn` against `host` (http://ADDRESS:PORT); the first of them leads, and ends by itself.
+
+    `meeting` is the address where workers find their master.
+    """
     text = locustfile(journey)
-    lead = _lead(turn, web_ui)
+    lead = _lead(turn, web_ui, meeting)
     if not turn.workers:
         return (_process("locust", turn, text, host, lead),)
     master = _process("locust", turn, text, host, (*lead, "--master", "--expect-workers", str(turn.workers)))
-    worker = ("--worker", "--master-host", LOOPBACK, "--master-port", str(MASTER_PORT))
+    worker = ("--worker", "--master-host", meeting, "--master-port", str(MASTER_PORT))
     return (master, *(_process(f"worker{n}", turn, text, host, worker, n) for n in range(turn.workers)))
 
 
@@ -66,7 +72,12 @@ def locustfile(journey: Journey) -> str:
     return path.read_text()
 
 
-def _lead(turn: Turn, web_ui: bool) -> tuple[str, ...]:
+def homes(turn: Turn) -> tuple[int, ...]:
+    """The client pod, by number, of each of `processes`: the leader is in the first; pods take the workers in turn."""
+    return (0, *(worker % turn.engines for worker in range(turn.workers)))
+
+
+def _lead(turn: Turn, web_ui: bool, meeting: str) -> tuple[str, ...]:
     """The options of the process that decides when users come and go."""
     shown = ("--web-host", LOOPBACK, "--web-port", str(WEB_PORT), "--autostart", "--autoquit", f"{LINGER_S:.0f}")
     forked = ("--processes", str(turn.processes)) if turn.processes > 1 else ()
@@ -75,7 +86,7 @@ def _lead(turn: Turn, web_ui: bool) -> tuple[str, ...]:
         *("--users", str(turn.users), "--spawn-rate", f"{turn.spawn_per_s:g}", "--run-time", _seconds(turn.seconds)),
         *("--stop-timeout", f"{STOP_S:g}", "--only-summary", "--exit-code-on-error", "0"),
         *("--json-file", "{dir}/" + STATS.removesuffix(".json")),
-        *("--master-bind-host", LOOPBACK, "--master-bind-port", str(MASTER_PORT)),
+        *("--master-bind-host", meeting, "--master-bind-port", str(MASTER_PORT)),
         *forked,
     )
 
@@ -107,15 +118,20 @@ def _process(
     )
 
 
-def collect(started: Sequence[Process], turn: Turn) -> Report:
-    """Wait until all have ended and read what they left; `Failed` with their last words where one broke off."""
+def collect(started: Sequence[Process], turn: Turn, ahead_ns: Sequence[int] = ()) -> Report:
+    """Wait until all have ended and read what they left; `Failed` with their last words where one broke off.
+
+    `ahead_ns` is how far the clock of each one's machine is ahead of one that all are compared with; none: not at all.
+    """
+    ahead = {process: ahead_ns[n] if ahead_ns else 0 for n, process in enumerate(started)}
     for process in started:
         if code := process.wait(turn.seconds + 2 * STOP_S + START_S):
             words = process.read("stderr").decode(errors="replace").strip().splitlines()
             raise Failed(f"{process.spec.name} in {process.where} ended with {code}: {words[-1] if words else ''}")
     stats = json.loads(started[0].read(STATS))
     tallies = tuple(Tally(f"{s['method']} {s['name']}", s["num_requests"], s["num_failures"]) for s in stats)
-    left = [_left(started[1 + n] if turn.workers else started[0], n) for n in range(turn.recorders)]
+    recorders = [started[1 + n] if turn.workers else started[0] for n in range(turn.recorders)]
+    left = [_left(process, n, ahead[process]) for n, process in enumerate(recorders)]
     zero_ns = min(said["zero_ns"] for said, _ in left)
     steps = tuple(sorted({step for said, _ in left for step in said["steps"]}))
     rows = np.concatenate([_together(said, found, steps, zero_ns) for said, found in left])
@@ -130,9 +146,10 @@ def collect(started: Sequence[Process], turn: Turn) -> Report:
     )
 
 
-def _left(process: Process, worker: int) -> tuple[Mapping[str, Any], Rows]:
-    """What one recording process wrote; `Failed` where it did not come to its end."""
+def _left(process: Process, worker: int, ahead_ns: int) -> tuple[Mapping[str, Any], Rows]:
+    """What one recording process wrote, by the common clock; `Failed` where it did not come to its end."""
     said = json.loads(process.read(f"journal-{worker}.json"))
+    said |= {name: said[name] - ahead_ns for name in ("zero_ns", "stopped_ns")}
     raw = process.read(f"requests-{worker}.bin")
     if len(raw) != said["rows"] * ROW.itemsize:
         raise Failed(f"{process.spec.name} in {process.where} wrote {len(raw)} bytes for {said['rows']} requests")

@@ -15,7 +15,8 @@ from lab.datapath import Datapath
 from lab.gates import walk as gates
 from lab.journey import crowd
 from lab.journey.doorway import Doorway
-from lab.meter.host import HostSeries, Row
+from lab.meter.host import HostSeries
+from lab.meter.nodes import NodeRow, NodeSeries
 from lab.record import Placement, RequestCount
 
 Say = Callable[[str], None]
@@ -25,13 +26,13 @@ Say = Callable[[str], None]
 class Measured:
     """What one turn gave; `rows` are its raw requests (`lab.behaviour.COLUMNS`), `files` configurations and logs.
 
-    `host` is the series of this machine meanwhile, 1 Hz (`lab.meter.host.HostSeries`).
+    `host` is the series of this machine meanwhile, 1 Hz (`lab.meter.host.HostSeries`); empty where Locust is elsewhere.
     """
 
     turn: Turn
     walk: Walk
     rows: crowd.Rows
-    host: Sequence[Row]
+    host: Sequence[NodeRow]
     files: Mapping[str, bytes]
 
 
@@ -40,9 +41,9 @@ def measure(turn: Turn, journey: Journey, cluster: Cluster, say: Say, web_ui: in
     found = datapath.find(turn.arm.datapath)
     say(f"{turn.name}: {turn.users} users for {turn.seconds:g} s")
     try:
-        mesh = cluster.deploy(_layout(turn, journey, found)).only(turn.arm.name)
+        mesh = cluster.deploy(_layout(turn, journey, found, cluster.size)).only(turn.arm.name)
         before = _seen(found, cluster, mesh)
-        with HostSeries() as series:
+        with HostSeries() if cluster.here else NodeSeries() as series:
             report = _walked(turn, journey, cluster, mesh, say, web_ui)
         seen = tuple(_meanwhile(before, _seen(found, cluster, mesh)))
         files = _files(cluster)
@@ -68,11 +69,15 @@ def measure(turn: Turn, journey: Journey, cluster: Cluster, say: Say, web_ui: in
     return Measured(turn, judged, report.rows, series.rows, files)
 
 
-def _layout(turn: Turn, journey: Journey, found: Datapath) -> Layout:
-    """A client's pod and a server's, on two nodes or one, and what the arm puts beside them."""
+def _layout(turn: Turn, journey: Journey, found: Datapath, nodes: int) -> Layout:
+    """The clients' pods and a server's, on two nodes (or one, or more), and what the arm puts beside them."""
     arm, far = turn.arm.name, 0 if turn.placement is Placement.SAME_NODE else 1
     server = workload.server(sizes=journey.sizes, sleeps=journey.sleeps, closes=journey.closes)
-    pods = (workload.client_pod(arm, 0), replace(workload.server_pod(arm, far, ()), processes=server))
+    near = workload.client_nodes(turn.engines, far, nodes)
+    clients = [workload.client_pod(arm, node, number) for number, node in enumerate(near)]
+    if turn.engines > 1:
+        clients = [replace(pod, apart=(crowd.MASTER_PORT,)) for pod in clients]
+    pods = (*clients, replace(workload.server_pod(arm, far, ()), processes=server))
 
     def on_node(node: Node, mesh: Mesh) -> tuple[tuple[str, ProcessSpec], ...]:
         return tuple((arm, spec) for spec in found.node_processes(node, mesh.only(arm)))
@@ -81,11 +86,17 @@ def _layout(turn: Turn, journey: Journey, found: Datapath) -> Layout:
 
 
 def _walked(turn: Turn, journey: Journey, cluster: Cluster, mesh: Mesh, say: Say, web_ui: int | None) -> crowd.Report:
-    where, service = workload.client_name(turn.arm.name), mesh.services[0]
-    specs = crowd.processes(turn, journey, f"http://{service.address}:{service.port}", web_ui=web_ui is not None)
+    arm, service = turn.arm.name, mesh.services[0]
+    where = workload.client_name(arm)
+    meeting = mesh.pod(where).address if turn.engines > 1 else crowd.LOOPBACK
+    target = f"http://{service.address}:{service.port}"
+    specs = crowd.processes(turn, journey, target, web_ui=web_ui is not None, meeting=meeting)
     with _shown(cluster, where, say, web_ui):
-        started: list[Process] = [cluster.run(where, turn.arm.name, spec) for spec in specs]
-        return crowd.collect(started, turn)
+        started: list[Process] = [
+            cluster.run(workload.client_name(arm, number), arm, spec)
+            for number, spec in zip(crowd.homes(turn), specs, strict=True)
+        ]
+        return crowd.collect(started, turn, [cluster.clock(process.where) for process in started])
 
 
 @contextmanager

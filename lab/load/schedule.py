@@ -1,6 +1,12 @@
 """When each request is due: fixed before the load starts, the same for the same seed.
 
 A window's times depend on its seed and its index alone, so that leaving out or adding a window changes no other.
+
+Several engines share one schedule: each makes all of it and sends what `owners` gives it. So what they send together is
+exactly what one engine would have sent, without a word between them. A request is given away by chance where arrivals
+are Poisson, since a Poisson process thinned at random is Poisson again, and independent of the rest (Kingman, Poisson
+Processes, 1993, section 5.1; every n-th request would be a more regular process, and its engine's connections less
+crowded); in turn where they are uniform, since every n-th point of an even row is an even row.
 """
 
 from __future__ import annotations
@@ -33,6 +39,23 @@ def offsets(
     times = [_times(w, rate_per_s, arrivals, np.random.default_rng((seed, w.index))) for w in ordered]
     owners = [np.full(len(t), w.index, np.int32) for t, w in zip(times, ordered, strict=True)]
     return np.concatenate([*times, np.empty(0, np.int64)]), np.concatenate([*owners, np.empty(0, np.int32)])
+
+
+def owners(
+    windows: Sequence[Window], window: npt.NDArray[np.int32], arrivals: Arrivals, seed: int, engines: int
+) -> npt.NDArray[np.int32]:
+    """The engine (0 to `engines` - 1) that each request of a schedule belongs to; `window` as `offsets` gave it."""
+    if engines < 1:
+        raise Mistake(f"engines={engines}; at least one must send")
+    found = np.zeros(len(window), np.int32)
+    for w in windows if engines > 1 else ():
+        mine = np.flatnonzero(window == w.index)
+        chance = np.random.default_rng((seed, w.index, engines))
+        if arrivals is Arrivals.POISSON:
+            found[mine] = chance.integers(0, engines, len(mine))
+        else:
+            found[mine] = (np.arange(len(mine)) + chance.integers(engines)) % engines
+    return found
 
 
 def give_up(windows: Sequence[Window], window: npt.NDArray[np.int32], guard_s: float) -> npt.NDArray[np.int64]:

@@ -2,7 +2,8 @@
 
 Its plan is in `plan.json`. It opens and warms its connections, prints `ready`, waits for the line `start <epoch_ns>`
 (CLOCK_MONOTONIC, which all processes of one machine share), follows its windows, and leaves `requests.npy` and
-`report.json` beside its plan.
+`report.json` beside its plan. Where several share a load, each is told its number, and `merged` puts together what they
+did: their times are all ns after the one epoch, each by its own machine's clock.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import io
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,18 @@ from lab.cluster import Line, Part, Process, ProcessSpec
 from lab.compile import ROOT, shared, shared_name
 from lab.load.engine import SOURCE, Engine, Target
 from lab.load.report import REQUEST, EngineReport
-from lab.load.schedule import give_up, offsets
+from lab.load.schedule import give_up, offsets, owners
 from lab.record import Arrivals, Block, CannotRun, Failed, LabError, Mistake, Window
 
-__all__ = ["REQUEST", "EngineReport", "collect", "process", "start"]
+__all__ = ["REQUEST", "EngineReport", "collect", "merged", "process", "start"]
 
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def process(
-    name: str, address: str, port: int, block: Block, arm: str, seed: int, user: int | None = None
+    name: str, address: str, port: int, block: Block, arm: str, seed: int, user: int | None = None, engine: int = 0
 ) -> ProcessSpec:
-    """The engine that offers `block`'s load to `address`:`port` in the windows of `arm`.
+    """The engine that offers `block`'s load, or as number `engine` its share, to `address`:`port` in `arm`'s windows.
 
     It runs as the owner of the project's folder unless `user` says otherwise: below a private home no one else can read
     the engine's code. Nothing it does asks for more than opening connections.
@@ -40,7 +42,9 @@ def process(
         "address": address,
         "port": port,
         "path": block.load.path,
-        "connections": block.load.connections,
+        "connections": block.load.shares[engine],
+        "engine": engine,
+        "engines": block.load.engines,
         "timeout_s": block.load.timeout_s,
         "spin": block.load.spin,
         "rate_per_s": block.load.rate_per_s,
@@ -84,12 +88,31 @@ def collect(process: Process, timeout_s: float) -> EngineReport:
     return EngineReport(requests=requests, **json.loads(process.read("report.json")))
 
 
+def merged(reports: Sequence[EngineReport], shares: Sequence[int]) -> EngineReport:
+    """What the engines of one load did together: the whole schedule in its order, every request as it was recorded.
+
+    `shares` are the engines' connections; those of each engine follow on those of the one before.
+    """
+    if len(reports) == 1:
+        return reports[0]
+    tables = []
+    for number, report in enumerate(reports):
+        rows = report.requests.copy()
+        rows["connection"][rows["connection"] >= 0] += sum(shares[:number])
+        tables.append(rows)
+    every = np.concatenate(tables)
+    sums: dict[str, Any] = {name: sum(r.counts()[name] for r in reports) for name in reports[0].counts()}
+    return EngineReport(every[np.argsort(every["scheduled_ns"], kind="stable")], **sums)
+
+
 def follow(file: Path) -> None:
     """Be the process: do what the plan in `file` says."""
     plan: dict[str, Any] = json.loads(file.read_text())
     windows = [Window(**w) for w in plan["windows"]]
     scheduled, window = offsets(windows, plan["rate_per_s"], Arrivals(plan["arrivals"]), plan["seed"])
     target = Target(*(plan[k] for k in ("address", "port", "path", "connections", "timeout_s", "spin")))
+    mine = owners(windows, window, Arrivals(plan["arrivals"]), plan["seed"], plan["engines"]) == plan["engine"]
+    scheduled, window = scheduled[mine], window[mine]
     with Engine(target, scheduled, window, give_up(windows, window, plan["guard_s"]), Path(plan["library"])) as engine:
         engine.open()
         print("ready", flush=True)
