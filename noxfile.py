@@ -80,9 +80,22 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
-def readme(session: nox.Session) -> None:
-    """Make the README's figure and tables anew from the published run that it names."""
-    _python(session, "-m", "lab.report.readme")
+def notebooks(session: nox.Session) -> None:
+    """Execute the notebooks; arguments: NAME…, --run FOLDER, --out FOLDER."""
+    _python(session, "-m", "lab.notebooks", *session.posargs)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Build the site of everything in results/; arguments: --results FOLDER, --out FOLDER (default: site/)."""
+    _python(session, "-m", "lab.report.site", *session.posargs)
+
+
+@nox.session
+def figures(session: nox.Session) -> None:
+    """Everything that is made from results/, made anew: README, docs, their figures, then the site."""
+    _python(session, "-m", "lab.report.renewed")
+    _python(session, "-m", "lab.report.site")
 
 
 @nox.session

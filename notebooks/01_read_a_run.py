@@ -14,8 +14,13 @@
 # # 1. Read a run
 #
 # A run is a folder: what was planned, the machine, every raw request, what the meters saw, and a summary of it all.
-# Here you open one and look at each layer, from the verdict down to a single request. Nothing needs root; replace the
-# folder's name by one of your own runs.
+# Here you open one and look at each layer, from the verdict down to a single request. Nothing needs root.
+#
+# `RUN` is the folder: the published run, or one of your own, as `sudo ./mesh-lab reproduce` makes it. (Without Jupyter:
+# `./mesh-lab notebook 01 --run results/YOURS` executes this and writes a page.)
+
+# %% tags=["parameters"]
+RUN = "results/20261123-quick"
 
 # %%
 from lab import report
@@ -23,7 +28,12 @@ from lab.report.figures import ecdf, gates, ratios, rounds, turns
 from lab.report.figures.key import keyed
 from lab.report.selection import responses
 
-run = report.open("results/20261123-quick")
+run = report.open(RUN)
+latencies = report.latencies(run)
+judged = latencies[latencies.requests > 0]
+assert len(judged), f"no slices of {RUN} count: take a run of http_visibility, on a machine that is quiet enough"
+load = judged.load.iloc[0]  # the one that is looked at below, and its slowest arm
+arm = judged[judged.load == load].sort_values("response_p50_s").arm.iloc[-1]
 run.plan.command, run.plan.created, run.plan.seed
 
 # %% [markdown]
@@ -56,7 +66,7 @@ report.columns(report.contrasts).set_index("column").meaning[["ratio", "noise_fl
 # of them in every round. So a slow second of the machine meets all arms alike, and no two arms compete.
 
 # %%
-turns.panel(report.windows(run), "slices-1000", rounds=8)
+turns.panel(report.windows(run), load, rounds=8)
 
 # %% [markdown]
 # **What is an interval made from?** One dot is one round: the arm's median over the median of `none` beside it. A
@@ -88,7 +98,7 @@ report.accounting(run).assign(equal=lambda f: f.sent == f.seen)
 # so a stall is charged to everybody who would have met it.
 
 # %%
-requests = report.requests(run, "sidecar", "slices-1000")
+requests = report.requests(run, arm, load)
 requests[["scheduled_ns", "sent_ns", "first_byte_ns", "done_ns", "response_s", "lag_s", "judged", "valid"]].head()
 
 # %% [markdown]
@@ -97,17 +107,16 @@ requests[["scheduled_ns", "sent_ns", "first_byte_ns", "done_ns", "response_s", "
 
 # %%
 kept = requests[requests.judged & requests.valid & (requests.outcome == "ok")]
-latencies = report.latencies(run).set_index(["arm", "load"])
-told = latencies.loc[("sidecar", "slices-1000"), "response_p50_s"]
+told = latencies.set_index(["arm", "load"]).response_p50_s[arm, load]
 assert abs(kept.response_s.median() - told) < 1e-9
-f"{told * 1e3:.3f} ms, from {len(kept):,} requests"
+f"{arm} at {load}: {told * 1e3:.3f} ms, from {len(kept):,} requests"
 
 # %% [markdown]
 # **A median hides what users feel.** The whole distribution, on an axis that gives the slowest 1 % as much room as
 # the rest.
 
 # %%
-keyed(ecdf.panels(run.summary(), responses(run))[1], run.summary())
+keyed(ecdf.panels(run.summary(), responses(run))[0], run.summary())
 
 # %% [markdown]
 # **What limits this run, in its own words.** Read these before you quote any number.

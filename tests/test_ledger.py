@@ -72,6 +72,14 @@ def test_without_any_run_every_claim_is_still_listed() -> None:
     assert all(e.latest is None for e in found)
 
 
+def test_a_claim_has_a_scenario_or_says_what_would_measure_it() -> None:
+    text = " ".join(shown(entries(()), 100).split())
+    for claim in claims.CLAIMS:
+        assert bool(claim.scenario) != bool(claim.lacks)
+        assert f"mesh-lab run {claim.scenario}" in text if claim.scenario else claim.lacks.endswith(".")
+        assert " ".join(claim.lacks.split()[:4]) in text
+
+
 def test_every_rule_says_in_a_sentence_what_it_demands() -> None:
     for claim in claims.CLAIMS:
         assert claim.demands.endswith(".")

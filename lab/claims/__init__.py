@@ -21,13 +21,17 @@ Rule = Callable[[Summary], Verdict]
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim in our own words. `source`: a section of the post; `scenario`: what measures it, or empty."""
+    """A claim in our own words. `source`: a section of the post; `scenario`: what measures it, or empty.
+
+    `lacks`, where no scenario does: why, and what would.
+    """
 
     id: str
     statement: str
     source: str
     scenario: str
     rule: Rule
+    lacks: str = ""
 
     @property
     def demands(self) -> str:
@@ -49,8 +53,8 @@ def _unmeasured(number: str) -> Rule:
     return rule
 
 
-def _open(number: str, statement: str, source: str) -> Claim:
-    return Claim(number, statement, source, "", _unmeasured(number))
+def _open(number: str, statement: str, source: str, lacks: str) -> Claim:
+    return Claim(number, statement, source, "", _unmeasured(number), lacks)
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -69,12 +73,21 @@ CLAIMS: tuple[Claim, ...] = (
         SCENARIO,
         latency.ebpf_costs_nothing,
     ),
-    _open("C3", "Which proxy it is hardly matters", "eBPF-based L7 Tracing & Metrics without Sidecars"),
+    _open(
+        "C3",
+        "Which proxy it is hardly matters",
+        "eBPF-based L7 Tracing & Metrics without Sidecars",
+        "Every proxy among the arms is Envoy. It needs sidecars with nginx and HAProxy behind the same redirection, "
+        "each with the features of the Envoy arm and no others, and a count of its own.",
+    ),
     _open(
         "C4",
-        "Almost none of the overhead is the proxy's own logic: it comes from injecting it, redirecting to it, ending "
-        "connections and opening new ones",
+        "Almost none of the overhead is the proxy's own logic: it comes from injecting it, redirecting to it, "
+        "ending connections and opening new ones",
         "eBPF-based L7 Tracing & Metrics without Sidecars",
+        "The arms differ in several of these at once, so no difference between them has one cause. It needs one arm "
+        "for each combination: bytes passed on, heads parsed, all filters; reached directly, by packet rules, at "
+        "the socket; once and twice on the path.",
     ),
     Claim(
         "C5",
@@ -105,26 +118,62 @@ CLAIMS: tuple[Claim, ...] = (
         growth.tables_grow,
     ),
     _open(
-        "C9", "Injecting the proxy at the socket is shorter than redirecting packets", "eBPF Accelerated Per-Node Proxy"
+        "C9",
+        "Injecting the proxy at the socket is shorter than redirecting packets",
+        "eBPF Accelerated Per-Node Proxy",
+        "The proxy of the node is reached by rewriting connect() only. It needs the same proxy behind REDIRECT, "
+        "TPROXY and sockets joined by a sockmap, with everything else alike.",
     ),
     _open(
         "C10",
         "A node proxy with many tenants can be kept fair, with listeners as namespaces",
         "Sidecar vs per-Node Proxy",
+        "Every client here is offered the same load. It needs two tenants behind one proxy, one steady and one that "
+        "asks for more and more, with and without limits, and sidecars beside them.",
     ),
-    _open("C11", "The mesh is transparent: applications do not change", "What is Service Mesh?"),
-    _open("C12", "Proxies carry only some protocols", "What is Service Mesh?"),
+    _open(
+        "C11",
+        "The mesh is transparent: applications do not change",
+        "What is Service Mesh?",
+        "Every arm has the same client and server, unmodified; what an application could notice (addresses, headers, "
+        "closing, errors, half-open connections) is not compared. It needs a suite of exchanges whose bytes must be "
+        "the same in every arm, and the hashes of both programs in the run.",
+    ),
+    _open(
+        "C12",
+        "Proxies carry only some protocols",
+        "What is Service Mesh?",
+        "The engine speaks HTTP/1.1. It needs an exchange of TCP, UDP, HTTP/2, gRPC, WebSocket and of a server that "
+        "speaks first through every arm: what each carries, and what it sees of it.",
+    ),
     _open(
         "C13",
         "Service load balancing by iptables works at the network level only, and kube-proxy shows its limit",
         "Unlocking the Kernel Service Mesh with eBPF",
+        "One service is resolved in every arm. It needs 10 to 10,000 of them, by DNAT and by rewriting connect(): "
+        "the cost of setting up, of a connection and of a packet. `nox -s bench -- connect` times connect() by "
+        "both, at one size.",
     ),
     _open(
         "C14",
         "The mesh offers L7 routing, canaries, retries, rate limits, circuit breaking, TLS, tracing, topology-aware "
         "routing and ingress",
         "Want to get Involved?",
+        "It needs a test of each feature on each arm, and its price. Tracing, policy and balancing of the eBPF arms "
+        "have prices (`mesh-lab run ebpf_features`); the proxies have none of these features switched on here.",
     ),
-    _open("C15", "What eBPF alone cannot do falls back to the proxy of the node", "eBPF Accelerated Per-Node Proxy"),
-    _open("C16", "Both ends authenticate each other by identities", "What is Service Mesh?"),
+    _open(
+        "C15",
+        "What eBPF alone cannot do falls back to the proxy of the node",
+        "eBPF Accelerated Per-Node Proxy",
+        "No arm does both. It needs one that hands connections whose policy asks for it to the proxy of the node, "
+        "and leaves the others in the kernel, measured at several shares of each.",
+    ),
+    _open(
+        "C16",
+        "Both ends authenticate each other by identities",
+        "What is Service Mesh?",
+        "No arm authenticates. It needs TLS with identities on both sides in the proxies, and a counterpart beside "
+        "eBPF's policy, which knows who a pod is but proves it to nobody.",
+    ),
 )

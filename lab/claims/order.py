@@ -23,15 +23,20 @@ ALPHA = 0.05
 class Step:
     """An arm against the one before it in the order, under one load. `sure`: Wilcoxon (after Holm) agrees."""
 
-    under: str
-    arms: str
+    worse: Contrast
+    better: Contrast
     ratio: Estimate
     sure: bool
 
     @property
+    def under(self) -> str:
+        """The metric and the load."""
+        return f"{self.worse.metric}, {words.load(self.worse.rate_per_s, self.worse.service_time_s)}"
+
+    @property
     def place(self) -> str:
         """Which arms, and where."""
-        return f"{self.arms}, {self.under}"
+        return f"{self.worse.arm}/{self.better.arm}, {self.under}"
 
     @property
     def right(self) -> bool:
@@ -58,7 +63,7 @@ def order_of_arms(summary: Summary) -> Verdict:
     conditions = (
         *(f"the other way round: {s.place}" for s in wrong),
         *(f"open: {s.place}" for s in steps if not s.right and not s.wrong),
-        *cases.scope(c for c in cases.of(summary, *ORDER) if cases.told(c)),
+        *cases.scope(c for s in steps for c in (s.worse, s.better)),
     )
     if len(right) == len(steps):
         because = f"{' < '.join(ORDER)} in every comparison at the same rate"
@@ -84,8 +89,7 @@ def _steps(summary: Summary) -> list[Step]:
 
 
 def _step(worse: Contrast, better: Contrast, compared: Comparison, p: float) -> Step:
-    under = f"{worse.metric}, {words.load(worse.rate_per_s, worse.service_time_s)}"
-    return Step(under, f"{worse.arm}/{better.arm}", Estimate(*compared.ratio), p < ALPHA)
+    return Step(worse, better, Estimate(*compared.ratio), p < ALPHA)
 
 
 def direct(one: Contrast, other: Contrast) -> Comparison | None:

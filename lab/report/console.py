@@ -64,7 +64,7 @@ def grid(table: Table, title: str | None = None) -> Grid:
         cells = [name, *(row[number] for row in table.rows)]
         longest = max((len(w) for cell in cells for w in cell.split() if len(w) <= LONGEST), default=1)
         made.add_column(
-            escape(name), justify="left" if number < table.words else "right", overflow="fold", min_width=longest
+            escape(name), justify="right" if table.numeric(number) else "left", overflow="fold", min_width=longest
         )
     for row in table.rows:
         made.add_row(*map(escape, row))

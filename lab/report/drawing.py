@@ -71,12 +71,10 @@ class Drawing:
         """The picture on white for a slide or a paper: PNG, PDF or SVG, as the file's name ends."""
         Path(file).write_bytes(self._raw(Path(file).suffix[1:] or "png", dpi))
 
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+    def _repr_png_(self) -> tuple[bytes, dict[str, object]]:
         """What a notebook shows: fine enough for a large screen, at the size it was drawn for."""
-        return self._raw("png", DPI), {
-            "width": round(self.inches[0] * SCREEN),
-            "height": round(self.inches[1] * SCREEN),
-        }
+        size = {"width": round(self.inches[0] * SCREEN), "height": round(self.inches[1] * SCREEN)}
+        return self._raw("png", DPI), {**size, "alt": self.label}
 
     def _raw(self, kind: str, dpi: int) -> bytes:
         if self.paint is None:

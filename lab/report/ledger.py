@@ -49,6 +49,7 @@ class Entry:
             "source": f"{claims.POST} ({self.claim.source})",
             "scenario": self.claim.scenario or None,
             "rule": self.claim.demands,
+            "lacks": self.claim.lacks or None,
             "verdict": str(latest.verdict.word) if latest else None,
             "run": latest.run if latest else None,
             "conditions": list(latest.verdict.conditions) if latest else [],

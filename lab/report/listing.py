@@ -11,6 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from lab import claims
+from lab.claims import Claim
 from lab.report.console import COLOURS, MOST_CONDITIONS, grid
 from lab.report.ledger import Entry, Judgement, machines
 from lab.report.table import Table
@@ -51,7 +52,14 @@ def detail(entry: Entry, screen: Console) -> None:
     for judgement in entry.judgements:
         screen.print(Group("", *_whole(judgement)))
     if not entry.judgements:
-        screen.print("\nNo run here could judge it.")
+        screen.print(f"\n{escape(why_open(claim))}", highlight=False)
+
+
+def why_open(claim: Claim) -> str:
+    """Why no run has judged a claim, and what would."""
+    if claim.scenario:
+        return f"No run here measured what its rule needs; measure it with: mesh-lab run {claim.scenario}"
+    return f"No scenario measures it yet. {claim.lacks}"
 
 
 def side_by_side(found: Sequence[Entry]) -> Table:
@@ -72,6 +80,8 @@ def _block(entry: Entry) -> Iterator[RenderableType]:
         yield Text(latest.verdict.because)
         yield from _conditions(latest, MOST_CONDITIONS, claim.id)
         yield Text(f"by {latest.run}", style="cyan")
+    else:
+        yield Text(why_open(claim))
     if entry.others:
         yield Text("; ".join(f"{j.run}: {j.verdict.word}" for j in entry.others), style="cyan")
     if claim.scenario:

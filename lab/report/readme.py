@@ -1,7 +1,4 @@
-"""The README's figure and tables, made from one published run and from nothing else.
-
-`python -m lab.report.readme` rebuilds them from the run that the README names; a test compares.
-"""
+"""The README's figure and tables, made from the published runs and from nothing else (`lab.report.renewed` writes)."""
 
 from __future__ import annotations
 
@@ -22,7 +19,6 @@ from lab.sim.answer import Answer
 from lab.store import Store
 from lab.summary import Summary
 
-PAGE, FIGURE = ROOT / "README.md", ROOT / "docs" / "headline.svg"
 FORECASTS = "forecasts"  # a folder beside the runs: a forecast is no run
 Runs = Mapping[str, Summary]
 """Published runs by the names of their folders."""
@@ -130,14 +126,3 @@ def rebuilt(page: str) -> tuple[str, str]:
     parts = (section(store, entries(found)), others(beside), priced(beside), further(beside), foreseen(results))
     made = "\n\n".join(filter(None, parts))
     return f"{head}{mark}{name}{closed}\n{made}\n{end}{tail}", headline(main)
-
-
-def main() -> None:
-    """Write both files."""
-    page, figure = rebuilt(PAGE.read_text())
-    PAGE.write_text(page)
-    FIGURE.write_text(figure)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,7 @@ The README names its run. A document in docs/ marks what is made, and from what:
     <!-- end of what was made -->
 
 The function is given the JSON data of that file (a path beside the document), or the `Summary` of a results folder.
-`python -m lab.report.renewed` writes; a test compares.
+`python -m lab.report.renewed` writes (`nox -s figures`: that, and the site); a test compares.
 """
 
 from __future__ import annotations

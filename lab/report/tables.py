@@ -196,13 +196,13 @@ def sockets(summary: Summary) -> Table:
             units.count(s.expected_per_connection),
             units.count(s.traced_per_connection),
             units.size(s.memory_bytes_per_connection),
-            ", ".join(f"{place} {units.count(n)}" for place, n in s.hops.items()) or units.NOTHING,
+            ", ".join(f"{place} {units.count(n)}" for place, n in s.hops.items() if n) or units.NOTHING,
         )
         for s in sorted(in_order(summary, summary.sockets), key=lambda s: (s.scenario, s.connections))
     )
     columns = ("scenario", "arm", "app connections", "observed each", "formula", "traced each")
     hints = (("observed", "TCP connections counted in every namespace"), ("traced", "the BPF tracepoint's own count"))
-    return Table("sockets", (*columns, "socket memory each", "sockets by place"), rows, 2, hints)
+    return Table("sockets", (*columns, "socket memory each", "sockets by place"), rows, 2, hints, notes=1)
 
 
 def in_order(summary: Summary, items: Iterable[Item]) -> list[Item]:

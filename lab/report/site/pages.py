@@ -12,6 +12,7 @@ from lab import claims
 from lab.report import page
 from lab.report.frame import environment
 from lab.report.ledger import Entry, entries, machines
+from lab.report.listing import why_open
 from lab.report.published import FORECAST, Published, published, runs
 from lab.report.site import forecasts, pictures, ways
 from lab.report.site.documents import Documents
@@ -89,10 +90,14 @@ def _pages(site: Site) -> Iterator[tuple[str, bytes]]:
 
 def _index(site: Site) -> bytes:
     forecast = site.newest(FORECAST)
+    shown, picture, arms = pictures.widest(runs(site.found))
     return _render(
         "index",
         site.frame("runs", exactly=True),
         ledger=site.ledger,
+        shown=shown,
+        picture=picture,
+        arms=arms,
         runs=[*reversed(runs(site.found))],
         letters=_letters(site),
         forecasts=forecast,
@@ -118,6 +123,7 @@ def _ledger(site: Site) -> bytes:
         ledger=site.ledger,
         words=words,
         judges=judges,
+        why=why_open,
         letters=machines(site.ledger),
         address=lambda name: site.addresses[name],
     )

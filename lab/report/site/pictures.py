@@ -1,12 +1,15 @@
-"""The figure that shows what a claim stands on, from the part of a run that its scenario measured."""
+"""The figures of the first page and of claims: what each stands on, from the part of a run that was asked for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from markupsafe import Markup
 
+from lab import datapath
+from lab.report import looks
 from lab.report.drawing import Drawing
 from lab.report.figures import connections, growth, memory, ratios
 from lab.report.published import Published
@@ -32,6 +35,27 @@ KINDS: tuple[tuple[Draw, str], ...] = (  # the first that has anything to draw
     (memory.panels, "What each datapath holds, counted every way."),
     (growth.panels, "Each point is one case; the line is the fitted law, the band its 95 % interval."),
 )
+
+
+def widest(found: Sequence[Published]) -> tuple[str, Markup, Sequence[tuple[str, str]]]:
+    """The newest run that compared the most arms: its name, its picture, and each arm with what it is."""
+    summaries = [(run.name, run.store.summary()) for run in found if run.store]
+    counted = [(len({c.arm for c in summary.contrasts}), n) for n, (_, summary) in enumerate(summaries)]
+    name, summary = summaries[max(counted)[1]] if counted else ("", None)
+    drawing = ratios.embedded(summary) if summary else None
+    if summary is None or drawing is None:
+        return "", Markup(), ()
+    return name, Markup(drawing.svg), tuple(_arms(summary))  # noqa: S704 - as below
+
+
+def _arms(summary: Summary) -> Iterator[tuple[str, str]]:
+    known, named = datapath.names(), {x.arm: x.datapath for x in summary.latencies}
+    for arm in (arm for arm in looks.order(summary) if arm in named):
+        if named[arm] != arm and named[arm] in named:
+            yield arm, f"{named[arm]} once more: what the two differ by is noise"
+        elif named[arm] in known:
+            module = inspect.getmodule(type(datapath.find(named[arm])))
+            yield arm, (inspect.getdoc(module) or "").partition("\n")[0].rstrip(".")
 
 
 def of(run: Published, scenario: str) -> tuple[list[Markup], str]:
