@@ -13,6 +13,7 @@ from typing import Any
 
 from lab import claims, codec, datapath, doctor
 from lab.cluster import Cluster, choice
+from lab.journey.measure import check as can_walk
 from lab.journey.measure import measure as walk
 from lab.meter.awake import Awake, virtual
 from lab.plan import Plan
@@ -103,10 +104,15 @@ def _can_run(plan: Plan) -> None:
     On a cluster elsewhere nothing is needed of this machine: the image has the programs, and a node that lacks
     something says so when an agent starts there.
     """
+    for turn in plan.turns:
+        can_walk(turn)
     if not choice.here(plan.cluster):
-        if strangers := [*(s.name for s in plan.studies), *(j.name for j in plan.journeys)]:
+        if strangers := [s.name for s in plan.studies]:
+            raise Mistake(f"{', '.join(strangers)} on --cluster {plan.cluster}; studies run on local: leave it out")
+        if plan.journeys and "web_ui" in plan.asked:
             raise Mistake(
-                f"{', '.join(strangers)} on --cluster {plan.cluster}; studies and journeys run on local: leave it out"
+                f"--web-ui {plan.asked['web_ui']} on --cluster {plan.cluster}; Locust's pages stay on the loopback of"
+                " their pod, and this machine's leads only into pods of local: leave one of the two out"
             )
         return
     wanted = doctor.ALWAYS.union(*(datapath.find(arm.datapath).needs for t in plan.trials for arm in t.arms))

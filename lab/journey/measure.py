@@ -17,7 +17,7 @@ from lab.journey import crowd
 from lab.journey.doorway import Doorway
 from lab.meter.host import HostSeries
 from lab.meter.nodes import NodeRow, NodeSeries
-from lab.record import Placement, RequestCount
+from lab.record import CannotRun, Feature, Placement, RequestCount
 
 Say = Callable[[str], None]
 
@@ -38,6 +38,7 @@ class Measured:
 
 def measure(turn: Turn, journey: Journey, cluster: Cluster, say: Say, web_ui: int | None = None) -> Measured:
     """Walk `turn` on an open, empty `cluster`. `web_ui` is the port of this machine's loopback for Locust's pages."""
+    check(turn)
     found = datapath.find(turn.arm.datapath)
     say(f"{turn.name}: {turn.users} users for {turn.seconds:g} s")
     try:
@@ -67,6 +68,15 @@ def measure(turn: Turn, journey: Journey, cluster: Cluster, say: Say, web_ui: in
     )
     judged = replace(walk, findings=gates.judge(walk, report.rows, journey.parity))
     return Measured(turn, judged, report.rows, series.rows, files)
+
+
+def check(turn: Turn) -> None:
+    """`CannotRun` where a datapath would not let Locust's processes of several pods talk to each other."""
+    if turn.engines > 1 and Feature.L7_POLICY in datapath.find(turn.arm.datapath).features:
+        raise CannotRun(
+            f"{turn.arm.name} lets nothing pass between pods but the requests it allows, so Locust's workers cannot meet"
+            " their master: leave --engines out, or this arm"
+        )
 
 
 def _layout(turn: Turn, journey: Journey, found: Datapath, nodes: int) -> Layout:
