@@ -45,7 +45,10 @@ ROOMS = {  # room: what it may import of this project, beside itself and lab.com
     "lab.exchange": JUDGES
     | {"lab.store", "lab.plan", "lab.summary", "lab.report", "lab.exchange.read", "lab.exchange.audit"},
     "lab.claims": JUDGES | {"lab.summary"},
-    "lab.report": JUDGES | {"lab.store", "lab.plan", "lab.sim", "lab.summary", "lab.claims", "lab.check"},
+    "lab.regression": JUDGES
+    | {"lab.store", "lab.plan", "lab.sim", "lab.summary", "lab.check", "lab.scenario", "lab.datapath"},
+    "lab.report": JUDGES
+    | {"lab.store", "lab.plan", "lab.sim", "lab.summary", "lab.claims", "lab.check", "lab.regression"},
     "datapaths": PLACES | {"lab.bcc", "lab.datapath", "lab.subject"},
     "scenarios": DATA,
 }

@@ -12,11 +12,13 @@ from lab.cli.common import app
 # isort: off
 # importing registers; `--help` lists them in this order
 from lab.cli import measure  # noqa: F401
+from lab.cli import gate  # noqa: F401
 from lab.cli import simulate  # noqa: F401
 from lab.cli import read  # noqa: F401
 from lab.cli import names  # noqa: F401
 from lab.cli import claims  # noqa: F401
 from lab.cli import exchange  # noqa: F401
+from lab.cli import publish  # noqa: F401
 from lab.cli import machine  # noqa: F401
 from lab.cli import kubernetes  # noqa: F401
 # isort: on
