@@ -73,5 +73,9 @@ def test_a_cluster_elsewhere_asks_nothing_of_this_machine(monkeypatch: pytest.Mo
     monkeypatch.setattr(doctor, "probe", probed)
     scenario, study = map(planning.find_question, ("http_visibility", "hop_costs"))
     session._can_run(planning.plan([scenario], "smoke", seed=1, cluster="kube:test"))
-    with pytest.raises(Mistake, match="hop_costs on --cluster kube:test; studies and journeys run on local"):
+    with pytest.raises(Mistake, match="hop_costs on --cluster kube:test; studies run on local"):
         session._can_run(planning.plan([study], "smoke", seed=1, cluster="kube:test"))
+    journey = planning.find_question("journeys_browse")
+    session._can_run(planning.plan([journey], "smoke", seed=1, cluster="kube:test", engines=2))
+    with pytest.raises(Mistake, match="--web-ui 8089 on --cluster kube:test; Locust's pages stay on the loopback"):
+        session._can_run(planning.plan([journey], "smoke", seed=1, cluster="kube:test", web_ui=8089))

@@ -74,8 +74,8 @@ def check(turn: Turn) -> None:
     """`CannotRun` where a datapath would not let Locust's processes of several pods talk to each other."""
     if turn.engines > 1 and Feature.L7_POLICY in datapath.find(turn.arm.datapath).features:
         raise CannotRun(
-            f"{turn.arm.name} lets nothing pass between pods but the requests it allows, so Locust's workers cannot meet"
-            " their master: leave --engines out, or this arm"
+            f"{turn.arm.name} lets nothing pass between pods but the requests it allows, so Locust's workers cannot"
+            " meet their master: leave --engines out, or this arm"
         )
 
 
