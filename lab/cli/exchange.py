@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from lab import codec
-from lab.cli.common import Json, app, new_folder, screen, show
+from lab.cli.common import Json, app, errors, new_folder, screen, show
 from lab.foreign import Concern, Severity
 from lab.record import Mistake
 
@@ -33,6 +33,58 @@ Rate = Annotated[
     typer.Option(help="The rate asked, in requests/s, where the file does not tell it (wrk2, h2load)."),
 ]
 ArmName = Annotated[str, typer.Option(help="What the FILEs are of.")]
+
+
+@app.command()
+def export(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A results folder.")],
+    format_: Annotated[
+        str, typer.Option("--format", help="hlog, fortio, smp, openmetrics or csv; what each holds is said below.")
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(help="File (hlog, openmetrics) or folder to make; -: one file on standard output."),
+    ] = None,
+    scenario: Annotated[str, typer.Option(help="Only this scenario.")] = "",
+    block: Annotated[str, typer.Option(help="Only this block of windows, e.g. slices-5000.")] = "",
+    arm: Annotated[str, typer.Option(help="Only this arm.")] = "",
+    times: Annotated[str, typer.Option(help="hlog, fortio: response (from schedule), service (from send), both.")] = "",
+    unit: Annotated[str, typer.Option(help="hlog: ns or us.")] = "",
+    frame: Annotated[str, typer.Option(help="csv: one frame, or requests (with --arm and --block).")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace what is at --out.")] = False,
+) -> None:
+    """Write a stored run in a format that other tools read. The run is checked first and never changed.
+
+    hlog: an HdrHistogram log, one tagged line a window of each arm, from raw requests.
+    fortio: Fortio's JSON, a file an arm and block.
+    smp: Service Mesh Performance, protobuf and JSON, four files an arm and block.
+    openmetrics: the whole run as one OpenMetrics text.
+    csv: every frame of lab.report as a tidy file, and columns.csv that says what columns mean.
+
+    Default place: exports/<run>.hlog, exports/<run>-fortio/, and so on.
+
+    Example: mesh-lab export results/20261123-quick --format hlog --block slices-5000 --out -
+
+    Example: mesh-lab export results/20261123-quick --format csv --frame latencies --out -
+    """
+    from lab import check as checking
+    from lab.exchange import export as exporting
+    from lab.exchange.export.asked import Asked
+    from lab.store import Store
+
+    store = Store.open(run_folder)
+    if problems := checking.check(run_folder):
+        raise Mistake(
+            f"{run_folder} has {len(problems)} problems, so nothing is exported; see `mesh-lab check {run_folder}`"
+        )
+    made = exporting.export(store, format_, Asked(scenario, block, arm, times, unit, frame))
+    if out == exporting.STANDARD_OUTPUT:
+        sys.stdout.buffer.write(exporting.only(made))
+        sys.stdout.buffer.flush()
+        return
+    paths = exporting.write(made, Path(out) if out else exporting.place(store, format_), force=force)
+    for path in paths:
+        errors.print(escape(str(path)), highlight=False, soft_wrap=True)
 
 
 @app.command("import")

@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lab.exchange.given import Repetition
-from lab.foreign import ORIGIN
 from lab.plan import SCHEMA, Plan
 from lab.record import Mistake
 from lab.store import Store
 
 SYSTEM = {"measured_by": "other tools, on a machine that is not told"}
-ELSEWHERE = "elsewhere"  # the cluster of everything that the lab did not measure
+PROFILE, ELSEWHERE = "as told", "elsewhere"  # the cluster of everything that the lab did not measure
 
 
 def keep(folder: Path, found: Sequence[Repetition], command: str = "", created: str | None = None) -> Store:
@@ -22,9 +21,7 @@ def keep(folder: Path, found: Sequence[Repetition], command: str = "", created: 
         raise Mistake("no file was given; name one that another load generator has written")
     folder.parent.mkdir(parents=True, exist_ok=True)
     when = created or datetime.now(UTC).isoformat(timespec="seconds")
-    made = Store.create(
-        folder, _plan(found, when, command), {"measured by": "other tools, on a machine that is not told"}
-    )
+    made = Store.create(folder, _plan(found, when, command), SYSTEM)
     for one in found:
         made.add_import(one.imported.original, one.imported.told, one.documents)
     return made
@@ -36,7 +33,7 @@ def _plan(found: Sequence[Repetition], created: str, command: str) -> Plan:
         run=f"{''.join(c for c in created[:19] if c.isdigit())}-import",
         created=created,
         command=command,
-        profile=ORIGIN,
+        profile=PROFILE,
         cluster=ELSEWHERE,
         overlay=False,
         cpus="",

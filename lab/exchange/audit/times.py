@@ -16,6 +16,7 @@ HDR = "https://hdrhistogram.github.io/HdrHistogram/"
 COARSE = 0.1  # of the median: steps of this size make differences of this size
 BEYOND = ((0.999, 100), (0.99, 5))  # (share, requests beyond): p99.9 of 100,000, p99 of 500
 TOGETHER_S = 20e-6
+LEAST_DISCARDED = 0.01  # of all requests; the last ones of a run are often cut off
 BURSTS = 0.3  # of all requests, and twice what independent users would do
 
 
@@ -81,6 +82,8 @@ def discarded(sample: Sample) -> Said:
     if not told.discarded:
         return None
     share = told.discarded / (told.discarded + told.requests)
+    if share < LEAST_DISCARDED:
+        return None
     return (
         f"{share:.1%} of the requests were made and their times left out (warm-up, calibration): the times are of the "
         "rest, the rate is of all",
