@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from lab.store import Store
 from lab.summary import summarise
 
 LOG = ("h2load-rps.txt", "h2load-rps.tsv")
-CASES = {  # rule: where it speaks, where it does not
+Sampled = Callable[[], Sample]
+CASES: dict[str, tuple[Sampled, Sampled]] = {  # rule: where it speaks, where it does not
     "closed_loop": (lambda: sample("wrk-latency.txt"), lambda: sample("fortio.json")),
     "coordinated_omission": (lambda: sample("fortio.json"), lambda: sample("wrk2.txt", rate=300)),
     "loop_unknown": (lambda: sample("h2load.txt"), lambda: sample(*LOG, rate=500)),
