@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from datapaths.proxy import envoy
+from datapaths.proxy.together import together
 from lab.cluster import Cluster, Mesh, Part, PodSpec, Privilege, ProcessSpec
 from lab.datapath import Datapath
 from lab.record import Feature, Need, RequestCount
@@ -50,15 +51,6 @@ class Sidecar(Datapath):
             gate = "inbound" if pod.address in served else "outbound"
             sides[gate].append(envoy.count(cluster, pod.name, envoy.ADMIN, gate))
         return tuple(together(counts) for counts in sides.values() if counts)
-
-
-def together(counts: Sequence[RequestCount]) -> RequestCount:
-    """What observers have counted of whom each saw a part."""
-    return RequestCount(
-        ", ".join(count.observer for count in counts),
-        sum(count.requests for count in counts),
-        sum(count.not_understood for count in counts),
-    )
 
 
 def redirect(apart: Sequence[int] = ()) -> ProcessSpec:

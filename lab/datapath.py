@@ -9,22 +9,32 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from lab.cluster import Cluster, Mesh, Node, PodSpec, ProcessSpec
+from lab.cluster import Cluster, Mesh, Node, PodSpec, ProcessSpec, Selector, ServiceSpec
 from lab.record import Feature, Mistake, Need, RequestCount
 
 
 class Datapath:
     """A function from the topology to processes. Every hook defaults to nothing, which is the datapath `none`.
 
-    `connections` is the number of TCP connections that one connection of the application becomes on its way.
+    `connections` is the number of TCP connections that one connection of the application becomes on its way; None: it
+    pools them, so that there is no such number. What a datapath needs of a cluster and does not bring along is said by
+    `found`, with `install`, the command that would put it there; the pods of it that are its cost are `residents`.
     """
 
     features: frozenset[Feature] = frozenset()
     needs: frozenset[Need] = frozenset()
-    connections: int = 1
+    connections: int | None = 1
+    install: str = ""
+    residents: tuple[Selector, ...] = ()
+    rights: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = ()  # on Kubernetes: group, resources, verbs
+
+    def found(self, cluster: Cluster) -> Mapping[str, str]:
+        """What of it the open cluster has: versions and places, as facts. `CannotRun` where that is not enough."""
+        return {}
 
     def shape(self, pod: PodSpec) -> PodSpec:
         """The pod as this datapath wants it: a sidecar adds an init step and a proxy."""
@@ -34,9 +44,20 @@ class Datapath:
         """What must run on the node before its pods start: a node proxy, an eBPF agent. `mesh` is this arm's part."""
         return ()
 
+    def objects(self, arm: str, services: Sequence[ServiceSpec]) -> Sequence[Mapping[str, Any]]:
+        """Objects of kinds that only Kubernetes knows, as plain JSON without a namespace, for the arm's own pods."""
+        return ()
+
     def seen(self, cluster: Cluster, mesh: Mesh) -> tuple[RequestCount, ...]:
         """Its own count, one entry per observer on the path; each must equal the requests sent. Empty: sees nothing."""
         return ()
+
+    def taken(self, cluster: Cluster, mesh: Mesh) -> Mapping[str, int]:
+        """By observer, connections that it took from the clients; each must equal those that they opened.
+
+        The proof of a datapath that carries connections and does not look into them. Empty: it does not count any.
+        """
+        return {}
 
 
 FOLDERS = "MESH_LAB_DATAPATHS"

@@ -58,7 +58,7 @@ class Ability:
 
 @dataclass(frozen=True)
 class Health:
-    """The whole examination. `ready`: every scenario runs with all its datapaths."""
+    """The whole examination. `ready`: every scenario runs with all its datapaths but those of other clusters."""
 
     ready: bool
     machine: Mapping[str, str]
@@ -74,7 +74,7 @@ def examine() -> Health:
     abilities = (*_datapaths(there), *_scenarios(there))
     steal = _steal()
     return Health(
-        ready=all(a.runs for a in abilities),
+        ready=all(a.runs or Need.INSTALLED_MESH in a.lacks for a in abilities),  # this machine cannot mend that
         machine=_machine(steal),
         probes=probes,
         abilities=abilities,
@@ -265,6 +265,10 @@ def _bpf_fs() -> str:
     return "mounted in a throw-away mount namespace"
 
 
+def _installed_mesh() -> str:
+    raise LabError("the local cluster has none; these datapaths run on a Kubernetes cluster that has their mesh")
+
+
 @contextmanager
 def _scratch_cgroup() -> Iterator[Path]:
     tree = cgroup.find(_mountinfo(), Path("/nowhere"))
@@ -318,6 +322,10 @@ PROBES: Mapping[Need, tuple[Callable[[], str], str]] = {
         _user_probe,
         "use a kernel with CONFIG_UPROBE_EVENTS; sysctl kernel.perf_event_paranoid may be in the way",
     ),
+    Need.INSTALLED_MESH: (
+        _installed_mesh,
+        "ask for --cluster kube:CONTEXT; `mesh-lab datapaths` prints what installs each",
+    ),
 }
 AS_ROOT = frozenset(Need) - {
     Need.NGINX,
@@ -328,6 +336,7 @@ AS_ROOT = frozenset(Need) - {
     Need.CLANG,
     Need.LIBBPF,
     Need.BCC,
+    Need.INSTALLED_MESH,
 }
 
 

@@ -37,6 +37,7 @@ class Feature(StrEnum):
     L7_POLICY = "l7_policy"  # requests are allowed or refused by identity, method and route
     TRACING = "tracing"  # spans of sampled requests, from their traceparent
     TLS_VISIBILITY = "tls_visibility"  # HTTP is read inside TLS, at the library's own calls
+    MUTUAL_TLS = "mutual_tls"  # both ends prove who they are, and what is between them is encrypted
     SAME_NODE_SPLICE = "same_node_splice"  # bytes between pods of one node go from socket to socket
 
 
@@ -66,6 +67,7 @@ class Need(StrEnum):
     BPF_RINGBUF = "bpf_ringbuf"
     BPF_FS = "bpf_fs"
     BPF_UPROBE = "bpf_uprobe"
+    INSTALLED_MESH = "installed_mesh"  # on a Kubernetes cluster; `Datapath.found` looks there
 
 
 class Arrivals(StrEnum):

@@ -72,6 +72,10 @@ class Bench:
         """What each of its observers has counted so far."""
         return {c.observer: (c.requests, c.not_understood) for c in self.datapath.seen(cluster, self.mesh)}
 
+    def taken(self, cluster: Cluster) -> Mapping[str, int]:
+        """Connections that each of its observers has taken so far."""
+        return self.datapath.taken(cluster, self.mesh)
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -104,11 +108,14 @@ def measure(
     fail at; `awake` is who keeps the cores awake meanwhile.
     """
     series = HostSeries() if cluster.here else NodeSeries()
+    installed = {a.name: datapath.find(a.datapath).found(cluster) for a in trial.arms}
     try:
         say(f"{trial.name}: placing {', '.join(a.name for a in trial.arms)}")
         mesh = cluster.deploy(layout(trial, cluster.size))
         known = dict(limits or {})
         arms = {a.name: _on_bench(a, mesh, asked, known) for a in trial.arms}
+        for name, bench in arms.items():
+            bench.facts |= installed[name]
         with series:
             blocks = tuple(_blocks(Setting(trial, cluster, series, awake, say), arms))
         files = _files(cluster)
@@ -149,7 +156,14 @@ def layout(trial: Trial, nodes: int = 2) -> Layout:
             for spec in found[arm].node_processes(node, mesh.only(arm)):
                 yield arm, spec
 
-    return Layout(tuple(pods), tuple(map(workload.service, ordered)), lambda node, mesh: tuple(on_node(node, mesh)))
+    services = {arm: workload.service(arm) for arm in ordered}
+    return Layout(
+        tuple(pods),
+        tuple(services.values()),
+        lambda node, mesh: tuple(on_node(node, mesh)),
+        objects=tuple(each for arm in ordered for each in found[arm].objects(arm, [services[arm]])),
+        residents=tuple((arm, selector) for arm in ordered for selector in found[arm].residents),
+    )
 
 
 def packed(block: Block, arms: frozenset[str]) -> Block:
@@ -195,7 +209,7 @@ def _watched(block: Block, setting: Setting, live: Sequence[Bench]) -> None:
     setting.say(
         f"{setting.trial.name}: {block.name}, {block.duration_s:.0f} s, {', '.join(bench.arm.name for bench in live)}"
     )
-    before = {bench.arm.name: bench.seen(cluster) for bench in live}
+    before = {bench.arm.name: (bench.seen(cluster), bench.taken(cluster)) for bench in live}
     count = block.load.engines
     with Watch(block, setting.meters(block.kind)) as watch, ThreadPoolExecutor(len(live) * count) as pool:
         wanted = [(bench, number) for bench in live for number in range(count)]
@@ -217,7 +231,8 @@ def _watched(block: Block, setting: Setting, live: Sequence[Bench]) -> None:
         bench.facts |= {f"no {meter}": reason for meter, reason in watch.missing.items()}
         bench.requests[block.name] = requests
         bench.readings += [r for r in watch.readings if r.arm == name]
-        bench.readings += _counted(block, bench, reports, before[name], bench.seen(cluster))
+        after = bench.seen(cluster), bench.taken(cluster)
+        bench.readings += _counted(block, bench, reports, before[name], after)
         bench.readings += _stolen(block, name, epoch_ns, series)
         bench.findings += gates.judge(block, name, requests, bench.readings, bench.datapath.features)
 
@@ -232,7 +247,11 @@ def _engine(block: Block, setting: Setting, bench: Bench, number: int) -> Proces
 
 
 def _counted(
-    block: Block, bench: Bench, reports: Sequence[steady.EngineReport], before: Counts, after: Counts
+    block: Block,
+    bench: Bench,
+    reports: Sequence[steady.EngineReport],
+    before: tuple[Counts, Mapping[str, int]],
+    after: tuple[Counts, Mapping[str, int]],
 ) -> Iterator[Reading]:
     """The engines' own figures, and what each observer of the datapath counted meanwhile."""
 
@@ -243,9 +262,14 @@ def _counted(
         engine = f"engine {number}" if number else "engine"
         for metric, value in report.counts().items():
             yield reading("engine", Part.LOAD, engine, "on_wire_requests" if metric == "on_wire" else metric, value)
-    yield reading("datapath", Part.DATAPATH, "formula", "connections_per_connection", bench.datapath.connections)
-    for observer, (requests, not_understood) in after.items():
-        requests_before, not_understood_before = before[observer]
+    factor = bench.datapath.connections
+    formula = ("connections_pooled", 1) if factor is None else ("connections_per_connection", factor)
+    yield reading("datapath", Part.DATAPATH, "formula", *formula)
+    for observer, connections in after[1].items():
+        taken = connections - before[1][observer]
+        yield reading("datapath", Part.DATAPATH, observer, "taken_connections", taken)
+    for observer, (requests, not_understood) in after[0].items():
+        requests_before, not_understood_before = before[0][observer]
         yield reading("datapath", Part.DATAPATH, observer, "seen_requests", requests - requests_before)
         yield reading(
             "datapath", Part.DATAPATH, observer, "not_understood_requests", not_understood - not_understood_before

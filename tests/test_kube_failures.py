@@ -20,7 +20,7 @@ def pod(**status: Any) -> Json:
 
 
 def state(which: str, **more: Any) -> list[Json]:
-    return [{"name": "nginx", "image": IMAGE, "state": {which: more}}]
+    return [{"name": "nginx", "image": IMAGE, "state": {which: more}, "ready": which == "running"}]
 
 
 PULL = 'Back-off pulling image "mesh-datapath-lab:0.1.0"'
@@ -81,6 +81,26 @@ def test_a_pod_is_up_with_all_containers_and_an_address() -> None:
     assert failures.running(pod(containerStatuses=state("running"), podIP="192.0.2.9"))
     assert not failures.running(pod(containerStatuses=state("running")))
     assert not failures.running(pod(podIP="192.0.2.9"))
+
+
+def test_a_proxy_that_a_mesh_has_put_beside_must_be_ready_and_not_only_run() -> None:
+    late = {"name": "istio-proxy", "image": IMAGE, "state": {"running": {}}, "ready": False}
+    beside = pod(containerStatuses=[*state("running"), late], podIP="192.0.2.9")
+    beside["spec"]["containers"].append({"name": "istio-proxy"})
+    assert not failures.running(beside)
+    late["ready"] = True
+    assert failures.running(beside)
+
+
+def test_a_native_sidecar_counts_and_an_init_step_that_is_over_does_not() -> None:
+    over = {"name": "istio-init", "image": IMAGE, "state": {"terminated": {"exitCode": 0}}, "ready": True}
+    native = {"name": "istio-proxy", "image": IMAGE, "state": {"running": {}}, "ready": False, "started": True}
+    up = pod(containerStatuses=state("running"), initContainerStatuses=[over, native], podIP="192.0.2.9")
+    up["spec"]["initContainers"] = [{"name": "istio-init"}, {"name": "istio-proxy", "restartPolicy": "Always"}]
+    assert not failures.running(up)
+    assert failures.verdict(up) is None
+    native["ready"] = True
+    assert failures.running(up)
 
 
 def test_a_pod_that_is_late_says_what_it_waits_for() -> None:

@@ -27,12 +27,13 @@ def manifests(
 
     Example: mesh-lab manifests http_visibility --datapath sidecar | less
     """
+    from lab import datapath as datapaths
     from lab.cluster.kubernetes import names, preview
     from lab.cluster.kubernetes.client import ApiClient
     from lab.cluster.kubernetes.rights import role
 
     if rights:
-        print(preview.document(role()), end="")
+        print(preview.document(role(datapaths.find(datapath).rights)), end="")
         return
     if scenario is None:
         raise Mistake("no scenario was given; name one of `mesh-lab scenarios`, or ask for --rights")

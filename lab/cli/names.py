@@ -25,7 +25,13 @@ def datapaths(json_: Json = False) -> None:
 
     found = [(name, datapath.find(name)) for name in datapath.names()]
     rows = [
-        (n, (type(d).__doc__ or "").splitlines()[0], str(d.connections), ", ".join(sorted(d.features)))
+        (
+            n,
+            (type(d).__doc__ or "").splitlines()[0],
+            "pooled" if d.connections is None else str(d.connections),
+            ", ".join(sorted(d.features)),
+            d.install,
+        )
         for n, d in found
     ]
-    table(("datapath", "what it is", "connections", "features"), rows, json_)
+    table(("datapath", "what it is", "connections", "features", "the cluster must have, by"), rows, json_)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 
 class Part(StrEnum):
@@ -68,7 +69,11 @@ class ProcessSpec:
 
 @dataclass(frozen=True)
 class PodSpec:
-    """A pod before it is placed. `init` runs to the end, in order; then `processes` start, one after another."""
+    """A pod before it is placed. `init` runs to the end, in order; then `processes` start, one after another.
+
+    `labels` and `annotations` are words to whoever watches pods on a cluster, such as a mesh that is installed there;
+    `joined` names the containers that such a one puts into the pod: it is up once they are there and ready.
+    """
 
     name: str
     node: int  # 0-based
@@ -77,6 +82,9 @@ class PodSpec:
     processes: tuple[ProcessSpec, ...] = ()
     init: tuple[ProcessSpec, ...] = ()
     apart: tuple[int, ...] = ()  # TCP ports for words between the lab's own processes: datapaths leave them alone
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    joined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,12 +171,30 @@ NodeProcesses = Callable[[Node, Mesh], Sequence[tuple[str, ProcessSpec]]]
 
 
 @dataclass(frozen=True)
+class Selector:
+    """Pods that a cluster has already and somebody else keeps: by their labels (`a=b,c=d`), in a namespace or in any.
+
+    `carries`: requests go through them, so that their sockets are on the path. Else they are a control plane.
+    """
+
+    labels: str
+    namespace: str = ""
+    carries: bool = False
+
+
+@dataclass(frozen=True)
 class Layout:
-    """What to deploy: pods (already shaped by their datapath), services, and what each node must run for them."""
+    """What to deploy: pods (already shaped by their datapath), services, and what each node must run for them.
+
+    On Kubernetes also `objects` of kinds that only it knows, as plain JSON without a namespace, and whose pods that are
+    there already (`residents`) are on the bill of which arm. Other clusters have neither.
+    """
 
     pods: tuple[PodSpec, ...]
     services: tuple[ServiceSpec, ...]
     node_processes: NodeProcesses = lambda node, mesh: ()
+    objects: tuple[Mapping[str, Any], ...] = ()
+    residents: tuple[tuple[str, Selector], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,11 +205,24 @@ class Container:
     id: str
 
 
+@dataclass(frozen=True)
+class Resident:
+    """A running container of a pod that a `Selector` finds."""
+
+    place: str  # `namespace/pod`; `Cluster.fetch` takes it
+    node: str  # as the deployment calls it; another name where it is none of its nodes
+    name: str
+    image: str
+    known: Container
+    watched: bool  # is it on one of the deployment's nodes?
+
+
 class Process(ABC):
     """A started process. Meters read it through `pids` and `cgroup` on the machine it runs on."""
 
     spec: ProcessSpec
-    where: str  # pod or node name
+    where: str  # pod or node name; `namespace/pod` of a resident that is not on the path of requests
+    node: str | None = None  # that it is on, where neither is its name
     arm: str
     cgroup: Path | None  # its own cgroup v2 folder
     container: Container | None = None  # that it runs in; its `pids` are then those inside the container
@@ -236,7 +275,14 @@ class Cluster(ABC):
 
     @abstractmethod
     def fetch(self, where: str, port: int, path: str) -> bytes:
-        """The body of GET http://127.0.0.1:port/path as seen inside a pod or node; `Failed` unless it answers 200."""
+        """The body of GET http://127.0.0.1:port/path as seen inside a pod or node; `Failed` unless it answers 200.
+
+        Of a resident's place, what it answers at that port of its own address.
+        """
+
+    def residents(self, selector: Selector) -> tuple[Resident, ...]:
+        """Who is there already; nobody on a cluster of the lab's own."""
+        return ()
 
     def clock(self, where: str) -> int:
         """Nanoseconds by which CLOCK_MONOTONIC in a pod or on a node is ahead of this process's."""

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lab.cluster import Cluster, Layout, Mesh, Node, Process, ProcessSpec
-from lab.cluster.kubernetes import manifests, names, nodes, remains, rights
+from lab.cluster import Cluster, Layout, Mesh, Node, Process, ProcessSpec, Resident, Selector
+from lab.cluster.kubernetes import manifests, names, nodes, remains, residents, rights
 from lab.cluster.kubernetes.arrival import arrived, departed
 from lab.cluster.kubernetes.client import ApiClient, Json
 from lab.cluster.kubernetes.placed import mesh
@@ -64,6 +64,7 @@ class KubeCluster(Cluster):
         self._facts: dict[str, str] = {}
         self._errors_ns: dict[str, int] = {}
         self._made = False
+        self._others: list[Json] = []  # of kinds that are not Kubernetes' own
         self._stopping = threading.Event()
 
     @property
@@ -125,6 +126,9 @@ class KubeCluster(Cluster):
         if self._made:
             departed(self.client, names.node_namespace(self.name))  # agents detach while the pods are still there
             departed(self.client, names.namespace(self.name))
+            for each in self._others:
+                self.client.remove(each)
+            self._others = []
             for kind in ("Service", "ConfigMap"):
                 for each in self.client.every(kind, names.namespace(self.name), names.OURS):
                     self.client.delete(kind, each["metadata"]["name"], names.namespace(self.name))
@@ -140,7 +144,14 @@ class KubeCluster(Cluster):
         process.start()
         return process
 
+    def residents(self, selector: Selector) -> tuple[Resident, ...]:
+        self._opened()
+        return residents.found(self.client, selector, self._calls())
+
     def fetch(self, where: str, port: int, path: str) -> bytes:
+        space, _, pod = where.partition("/")
+        if pod:
+            return self.client.proxied(space, pod, port, path)
         return self._deployed().any(where).say("get", str(port), path)
 
     def clock(self, where: str) -> int:
@@ -175,6 +186,7 @@ class KubeCluster(Cluster):
         for each in made:
             if each["kind"] in ("Namespace", "ServiceAccount"):
                 self._ensure(each)
+        self._others = manifests.others(self.name, layout)
         others = [each for each in made if each["kind"] not in ("Namespace", "ServiceAccount")]
         answers = self._in_parallel([partial(self.client.create, each) for each in others])
         own, space = names.dns, names.namespace(self.name)
@@ -182,8 +194,14 @@ class KubeCluster(Cluster):
         self._rooms = Rooms(self.client, self.name, self.image, self._nodes, self._stopping)
         for spec in layout.pods:
             self._rooms.add_pod(spec.name, f"node{spec.node}", pods[own(spec.name)])
+        self.processes += residents.joined(self.client, layout, pods, self._calls())
+        self.processes += residents.installed(self.client, layout, self._calls())
         given = {each["metadata"]["name"]: each for each in answers if each["kind"] == "Service"}
         return mesh(layout, self._nodes, pods, given)
+
+    def _calls(self) -> dict[str, str]:
+        """What a deployment calls the nodes that it uses, by the cluster's names."""
+        return {node["metadata"]["name"]: f"node{number}" for number, node in enumerate(self._nodes)}
 
     def _ensure(self, manifest: Json) -> None:
         """Namespaces outlive deployments; the next one may need another Pod Security level."""

@@ -7,7 +7,9 @@ What a gate reads, beside the raw requests (columns of `lab.record`'s raw table;
 | engine | load | any | `on_wire_requests` | requests put on the wire in the block, warm-ups included |
 | engine | load | any | `connects`, `reconnects` | connections opened before the start; opened again after it |
 | datapath | datapath | observer | `seen_requests`, `not_understood_requests` | what it counted in the block |
+| datapath | datapath | observer | `taken_connections` | connections it took from the clients in the block |
 | datapath | datapath | `formula` | `connections_per_connection` | connections the arm makes of one of the application |
+| datapath | datapath | `formula` | `connections_pooled` | instead, where it pools them and there is no such number |
 | engine | load | any | `cpu_user_s`, `cpu_system_s` | CPU time of following the schedule |
 | host | host | any | `steal_share` | share of all cores' time taken by the hypervisor, per window |
 | connections | kernel | `path` | `connections` | TCP connections counted on the arm's path while they were held |
@@ -217,7 +219,8 @@ def _steal(block: Block, arm: str, readings: Sequence[Reading]) -> Iterator[Find
 
 
 def _accounting(block: Block, readings: Sequence[Reading], features: frozenset[Feature]) -> Iterator[Finding]:
-    """The accounting proof: every observer saw exactly what the engine put on the wire."""
+    """The accounting proof: every observer saw what the engine put on the wire, or took the connections it opened."""
+    yield from _taken(block, readings)
     sent = _total(readings, "engine", "on_wire_requests")
     seen = {r.subject: r.value for r in readings if r.metric == "seen_requests"}
     if not seen and Feature.HTTP_METRICS in features:
@@ -232,11 +235,25 @@ def _accounting(block: Block, readings: Sequence[Reading], features: frozenset[F
             yield Finding("accounting", block.name, count == sent, detail, count, sent)
 
 
+def _taken(block: Block, readings: Sequence[Reading]) -> Iterator[Finding]:
+    """Of observers that only know connections."""
+    counts = [_total(readings, "engine", name) for name in ("connects", "reconnects")]
+    opened = sum(count for count in counts if count is not None) if None not in counts else None
+    for r in sorted(readings, key=lambda r: r.subject):
+        if r.metric == "taken_connections":
+            detail = f"{r.subject} took {r.value:.0f} of {opened or 0:.0f} connections"
+            yield Finding("accounting", block.name, r.value == opened, detail, r.value, opened)
+
+
 def _sockets(block: Block, readings: Sequence[Reading]) -> Iterator[Finding]:
     """Each application connection became as many as the arm's formula says."""
     counted = [r.value for r in readings if (r.meter, r.subject, r.metric) == ("connections", "path", "connections")]
     factor = _total(readings, "datapath", "connections_per_connection")
     if not counted:
+        return
+    if _total(readings, "datapath", "connections_pooled"):
+        detail = f"{counted[0]:.0f} connections on the path; it pools them, so that no number is expected"
+        yield Finding("sockets", block.name, True, detail, counted[0])
         return
     if factor is None:
         yield Finding("sockets", block.name, False, "the datapath's formula is not among the readings")

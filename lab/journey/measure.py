@@ -40,6 +40,7 @@ def measure(turn: Turn, journey: Journey, cluster: Cluster, say: Say, web_ui: in
     """Walk `turn` on an open, empty `cluster`. `web_ui` is the port of this machine's loopback for Locust's pages."""
     check(turn)
     found = datapath.find(turn.arm.datapath)
+    installed = found.found(cluster)
     say(f"{turn.name}: {turn.users} users for {turn.seconds:g} s")
     try:
         mesh = cluster.deploy(_layout(turn, journey, found, cluster.size)).only(turn.arm.name)
@@ -64,7 +65,7 @@ def measure(turn: Turn, journey: Journey, cluster: Cluster, say: Say, web_ui: in
         connections=report.connections,
         cpu_share=report.cpu_share,
         errors=report.errors,
-        facts={**cluster.facts(), **_facts(journey, turn, web_ui)},
+        facts={**cluster.facts(), **installed, **_facts(journey, turn, web_ui)},
     )
     judged = replace(walk, findings=gates.judge(walk, report.rows, journey.parity))
     return Measured(turn, judged, report.rows, series.rows, files)
@@ -92,7 +93,14 @@ def _layout(turn: Turn, journey: Journey, found: Datapath, nodes: int) -> Layout
     def on_node(node: Node, mesh: Mesh) -> tuple[tuple[str, ProcessSpec], ...]:
         return tuple((arm, spec) for spec in found.node_processes(node, mesh.only(arm)))
 
-    return Layout(tuple(map(found.shape, pods)), (workload.service(arm),), on_node)
+    service = workload.service(arm)
+    return Layout(
+        tuple(map(found.shape, pods)),
+        (service,),
+        on_node,
+        objects=tuple(found.objects(arm, [service])),
+        residents=tuple((arm, selector) for selector in found.residents),
+    )
 
 
 def _walked(turn: Turn, journey: Journey, cluster: Cluster, mesh: Mesh, say: Say, web_ui: int | None) -> crowd.Report:

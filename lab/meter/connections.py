@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from lab.cluster import Cluster, Part, Process
 from lab.meter import Meter
-from lab.meter.processes import alive, gone, leader, namespace, of_arm, part, subject
+from lab.meter.processes import alive, gone, leader, namespace, of_arm, on_path, part, subject
 from lab.meter.sockets import Socket, SocketMemory, established, owned, structure_bytes
 from lab.meter.tracer import Opening, Tracer
 from lab.record import Block, Reading, Window
@@ -132,7 +132,7 @@ class Connections(Meter):
         for process in self.there:
             leader(process)  # one that ended has taken its sockets with it: an error, not a smaller count
         pods = (p.name for p in self.cluster.mesh.pods if p.arm == window.arm)
-        found = path(of_arm(self.cluster.processes, window.arm), pods, self.before)
+        found = path(on_path(of_arm(self.cluster.processes, window.arm)), pods, self.before)
         figures = {
             "sockets": found.sockets,
             "sockets_pending": found.pending,

@@ -156,6 +156,7 @@ class Nodes(Meter):
 
     def _told(self, node: Node) -> list[dict[str, Any]]:
         homes = {pod.name: pod.node for pod in self.cluster.mesh.pods}
+        homes |= {p.where: p.node for p in self._pids if p.node}
         there = (p for p in self._pids if homes.get(p.where, p.where) == node.name and self._pids[p])
         return [told(process, self._pids[process]) for process in there]
 

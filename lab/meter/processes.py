@@ -29,6 +29,11 @@ def of_arm(processes: Iterable[Process], arm: str) -> tuple[Process, ...]:
     return alive(p for p in processes if p.arm == arm)
 
 
+def on_path(processes: Iterable[Process]) -> tuple[Process, ...]:
+    """Those that requests can go through: not those of a control plane, which are known by their own pod's place."""
+    return tuple(p for p in processes if "/" not in p.where)
+
+
 def namespace(process: Process) -> int:
     """The inode number of its network namespace; it is how the kernel names it in a tracepoint too."""
     pid = leader(process)

@@ -25,10 +25,11 @@ class Seen(Process):
         self._roots: frozenset[int] | None = None
         if self.container is not None and groups is not None:
             self.cgroup = groups.container(self.container.pod, self.container.id)
-            self._roots = frozenset(outside(cgroup.members(self.cgroup), told["pids"]))
+            if told["pids"] != [0]:  # which stands for all of its container
+                self._roots = frozenset(outside(cgroup.members(self.cgroup), told["pids"]))
 
     def pids(self) -> tuple[int, ...]:
-        """Of its container, those that descend from the ones it was made known by; of a cgroup of its own, all."""
+        """Of its container, those that descend from the ones it was made known by, or all; of its own cgroup, all."""
         there = cgroup.members(self.cgroup) if self.cgroup is not None else ()
         return there if self._roots is None else descendants(self._roots, there)
 

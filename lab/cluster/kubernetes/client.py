@@ -75,6 +75,10 @@ class ApiClient:
         """The object as the server made it."""
         meta = manifest["metadata"]
         with self._words(f"create {manifest['kind']} {meta['name']}"):
+            if manifest["kind"] not in KINDS and not manifest["apiVersion"].startswith("rbac."):
+                answer = self._http.post(path(manifest), json=manifest, params={"dryRun": "All"} if dry_run else {})
+                answer.raise_for_status()
+                return dict(answer.json())
             made = self._client.create(codecs.from_dict(manifest), dry_run=dry_run)
             return dict(made.to_dict())  # type: ignore[no-untyped-call]
 
@@ -108,6 +112,20 @@ class ApiClient:
             except ApiError as error:
                 if error.status.code != 404:
                     raise
+
+    def remove(self, manifest: Json) -> None:
+        """Ask for the removal of an object of a kind that only this cluster knows. Idempotent."""
+        with self._words(f"delete {manifest['kind']} {manifest['metadata']['name']}"):
+            answer = self._http.delete(f"{path(manifest)}/{manifest['metadata']['name']}")
+            if answer.status_code != 404:
+                answer.raise_for_status()
+
+    def proxied(self, namespace: str, pod: str, port: int, path: str) -> bytes:
+        """What a pod answers to GET at a port of its own address, through the API server."""
+        with self._words(f"ask pod {namespace}/{pod} at port {port} for {path}"):
+            answer = self._http.get(f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{path}")
+            answer.raise_for_status()
+            return bytes(answer.content)
 
     def may(self, verb: str, resource: str, group: str = "", subresource: str = "") -> bool:
         """Whether who asks has the right, in all namespaces."""
@@ -210,6 +228,13 @@ def _prepare() -> None:
             with suppress(msgspec.ValidationError):  # learned all the same
                 learn(text, kind)
     decoders.decode_status(b"{}")
+
+
+def path(manifest: Json) -> str:
+    """Where objects of a kind that is not Kubernetes' own are: custom resources are called by their kind's plural."""
+    kind = manifest["kind"].lower()
+    plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+    return f"/apis/{manifest['apiVersion']}/namespaces/{manifest['metadata']['namespace']}/{plural}"
 
 
 def refused(what: str, context: str, code: int | None, message: str) -> LabError:

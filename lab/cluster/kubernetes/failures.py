@@ -17,10 +17,18 @@ PATIENCE = frozenset(
 
 
 def running(pod: Json) -> bool:
-    """Do all its containers run, and has it an address?"""
+    """Do all its containers run, and are they ready, and has it an address? A mesh's own may need a while for that.
+
+    Native sidecars are init containers that restart; Kubernetes starts the others after them.
+    """
     status = pod.get("status", {})
-    states = status.get("containerStatuses", ())
-    up = len(states) == len(pod["spec"]["containers"]) and all("running" in s.get("state", {}) for s in states)
+    sidecars = [c["name"] for c in pod["spec"].get("initContainers", ()) if c.get("restartPolicy") == "Always"]
+    states = (
+        *(s for s in status.get("initContainerStatuses", ()) if s["name"] in sidecars),
+        *status.get("containerStatuses", ()),
+    )
+    complete = len(states) == len(pod["spec"]["containers"]) + len(sidecars)
+    up = complete and all("running" in s.get("state", {}) and s.get("ready") for s in states)
     return bool(up and status.get("podIP"))
 
 

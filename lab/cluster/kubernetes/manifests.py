@@ -40,9 +40,9 @@ NODES = "privileged"  # node pods share the host's network and process numbers
 
 
 def level(layout: Layout) -> str:
-    """The Pod Security level that the layout's own pods need."""
+    """The Pod Security level that the layout's own pods need; what others put into them may write rules, too."""
     plain = all(not p.privileges and p.user for pod in layout.pods for p in (*pod.init, *pod.processes))
-    return "restricted" if plain else "privileged"
+    return "restricted" if plain and not any(pod.joined for pod in layout.pods) else "privileged"
 
 
 def _namespace(run: str, name: str, security: str) -> Json:
@@ -120,8 +120,20 @@ def pod(run: str, spec: PodSpec, node: str, services: Iterable[ServiceSpec], ima
     body = _body(node, containers, volumes) | {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}
     if inits:
         body["initContainers"] = inits
-    meta = _meta(run, names.dns(spec.name), names.namespace(run), more, spec.processes)
+    meta = _meta(run, names.dns(spec.name), names.namespace(run), {**spec.labels, **more}, spec.processes)
+    if spec.annotations:
+        meta["annotations"] = {**meta.get("annotations", {}), **spec.annotations}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": body}
+
+
+def others(run: str, layout: Layout) -> list[Json]:
+    """Objects of kinds that are not Kubernetes' own, in the namespace of the pods."""
+    made = []
+    for each in layout.objects:
+        labels = {**each["metadata"].get("labels", {}), **names.labels(run)}
+        meta = {**each["metadata"], "namespace": names.namespace(run), "labels": labels}
+        made.append({**each, "metadata": meta})
+    return made
 
 
 def node_pod(run: str, name: str, arm: str, node: str, specs: Sequence[ProcessSpec], image: str) -> Json:
@@ -228,5 +240,6 @@ def everything(run: str, layout: Layout, nodes: Sequence[str], image: str) -> li
     made += [account(run, each["metadata"]["name"]) for each in namespaces(run, layout)]
     made += [files for each in layout.pods if (files := init_files(run, each)) is not None]
     made += [service(run, each) for each in layout.services]
+    made += others(run, layout)
     made += [pod(run, each, nodes[each.node], layout.services, image) for each in layout.pods]
     return made

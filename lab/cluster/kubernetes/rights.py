@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from lab.cluster.kubernetes import names
 from lab.cluster.kubernetes.client import ApiClient
 from lab.record import CannotRun
 
-RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (  # API group, resources, verbs
+Rule = tuple[str, tuple[str, ...], tuple[str, ...]]  # API group, resources, verbs
+
+RULES: tuple[Rule, ...] = (
     ("", ("namespaces",), ("create", "delete", "get", "list", "patch")),
     ("", ("nodes",), ("list",)),
     ("", ("pods",), ("create", "delete", "get", "list")),
@@ -21,9 +24,12 @@ RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (  # API group
 NEEDED = (("create", "namespaces", ""), ("list", "nodes", ""), ("create", "pods", ""), ("create", "pods", "exec"))
 
 
-def role() -> dict[str, Any]:
-    """The cluster role that an ordinary user of the cluster needs to run the lab. Applied by an administrator."""
-    rules = [{"apiGroups": [g], "resources": list(what), "verbs": list(verbs)} for g, what, verbs in RULES]
+def role(more: Iterable[Rule] = ()) -> dict[str, Any]:
+    """The cluster role that an ordinary user of the cluster needs to run the lab. Applied by an administrator.
+
+    `more` are rights that some datapath asks for.
+    """
+    rules = [{"apiGroups": [g], "resources": list(what), "verbs": list(verbs)} for g, what, verbs in (*RULES, *more)]
     meta = {"name": names.LAB, "labels": {names.MANAGED_BY: names.LAB}}
     return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": meta, "rules": rules}
 

@@ -72,8 +72,11 @@ class Rooms:
         return rooms.get(own) or rooms[f"{arm}/{shared.name}"]
 
     def _of(self, pod: Json) -> dict[str, Room]:
+        """Containers with a guest: others, which a mesh has put there, are nobody's to start something in."""
         meta, states = pod["metadata"], pod["status"]["containerStatuses"]
-        return {name: self._room(meta, name, known) for name, known in _containers(meta["uid"], states)}
+        ours = {c["name"] for c in pod["spec"]["containers"] if tuple(c.get("command", ())[:3]) == manifests.GUEST}
+        there = _containers(meta["uid"], (state for state in states if state["name"] in ours))
+        return {name: self._room(meta, name, known) for name, known in there}
 
     def _room(self, meta: Json, name: str, known: Container) -> Room:
         return Room(self._client, meta["namespace"], meta["name"], name, known)
