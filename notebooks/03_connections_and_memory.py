@@ -115,7 +115,9 @@ crowd.assign(MiB=crowd.value / 2**20, low_MiB=crowd.low / 2**20, high_MiB=crowd.
 # %%
 sockets = report.coefficients(report.open("results/20261123-socket-memory"))
 rows = [
-    points.Point(f"{r.law}: {r.term}", r.value / 2**10, r.low / 2**10, r.high / 2**10, units.size(r.value))
+    points.Point(
+        f"{r.law.replace('_', ' ')}: {r.term}", r.value / 2**10, r.low / 2**10, r.high / 2**10, units.size(r.value)
+    )
     for r in sockets[sockets.term.isin(["socket", "connection"]) & (sockets.unit == "bytes")].itertuples()
     if r.low > 0
 ]

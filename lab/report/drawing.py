@@ -14,6 +14,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lab.record import Mistake
@@ -55,6 +56,7 @@ STEPS = ((300, (1.0,)), (30, (1.0, 3.0)), (8, (1.0, 2.0, 5.0)), (0, (1.0, 1.5, 2
 
 
 DPI, SCREEN = 220, 120  # dots an inch: of a saved picture, and of the screen that a notebook is read on
+MARGIN = 0.1  # inches around a picture that stands alone
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Drawing:
             raise Mistake(f"the picture {self.name!r} was not made by `draw`; draw it again")
         kept = io.BytesIO()
         with mpl.rc_context({**STYLE, "svg.fonttype": "path"}):
-            figure = Figure(figsize=self.inches, layout="constrained", facecolor="white")
+            layout = ConstrainedLayoutEngine(w_pad=MARGIN, h_pad=MARGIN)
+            figure = Figure(figsize=self.inches, layout=layout, facecolor="white")
             self.paint(figure)
             figure.savefig(kept, format=kind, dpi=dpi)
         return kept.getvalue()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lab.report import drawing
 from lab.report.looks import HATCHES, INK, PALETTE
@@ -26,7 +27,10 @@ class Bars:
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture of bars. `mark` says what the marks are: ticks across, or (`share`) lines below, from zero."""
+    """A picture of bars. `mark` says what the marks are: ticks across, or (`share`) lines below, from zero.
+
+    `whole`: the axis counts things, so nothing stands between two of them.
+    """
 
     title: str
     axis: str
@@ -34,6 +38,8 @@ class Chart:
     mark: str = ""
     share: bool = False
     stacked: bool = True
+    whole: bool = False
+    colours: Sequence[str] = PALETTE
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -60,6 +66,8 @@ def _paint(figure: Figure, chart: Chart) -> None:
     axes.set_xlim(0, (top or 1.0) * 1.22)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
+    if chart.whole:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(chart.axis)
     axes.set_title(chart.title)
     if len(chart.segments) > 1 or chart.mark:
@@ -88,7 +96,7 @@ def _bar(axes: Axes, place: float, size: float, left: float, segment: str, chart
         size,
         height=height,
         left=left,
-        color=PALETTE[number % len(PALETTE)],
+        color=chart.colours[number % len(chart.colours)],
         hatch=HATCHES[number % len(HATCHES)],
         edgecolor=INK,
         linewidth=0.4,

@@ -25,7 +25,7 @@ def _panel(name: str, summary: Summary, group: list[Sockets]) -> drawing.Drawing
     label = "TCP connections on the path of each connection of the application: " + "; ".join(
         f"{s.arm} {units.count(s.observed_per_connection)}, formula {s.expected_per_connection}" for s in arms
     )
-    return draw(name, label, Chart(title, "TCP connections per app connection", bars, "the arm's formula"))
+    return draw(name, label, Chart(title, "TCP connections per app connection", bars, "the arm's formula", whole=True))
 
 
 def _words(one: Sockets) -> str:

@@ -51,6 +51,7 @@ def _memory(axes: Axes, answer: Answer) -> None:
     totals = [m.full if answer.asked.visibility == "full" else m.scoped for m in answer.memories]
     errors = [[(t.value - t.low) / 2**30 for t in totals], [(t.high - t.value) / 2**30 for t in totals]]
     axes.errorbar(bottom, names, xerr=np.maximum(errors, 0), fmt="none", color=INK, capsize=3)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("GiB in the whole fleet (simulated)")
     axes.figure.legend(loc="outside lower center", fontsize=7, ncols=4, frameon=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lab.report import drawing
 from lab.report.figures.bars import Bars, Chart, draw
+from lab.report.looks import PALETTE, TWIN
 from lab.summary import Summary
 
 
@@ -15,4 +16,5 @@ def panel(summary: Summary) -> drawing.Drawing:
         for gate, n in found
     ]
     words = "; ".join(f"{b.name} {b.words}" for b in bars)
-    return draw("gates", f"Blocks by gate: {words}", Chart("What gates said", "blocks of windows, of all arms", bars))
+    chart = Chart("What gates said", "blocks of windows, of all arms", bars, whole=True, colours=(TWIN, PALETTE[2]))
+    return draw("gates", f"Blocks by gate: {words}", chart)

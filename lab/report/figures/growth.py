@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +15,17 @@ from lab.report.looks import BAND, INK, PALETTE
 from lab.summary import Coefficient, Size, Summary
 
 PANEL = (4.3, 3.1)
+STEPS = (2**30, 2**20, 2**10, 1)  # what sizes are counted in
 MOST = 12  # panels on a page; the tables have all
+
+
+class Sizes(MaxNLocator):
+    """Marks at round numbers of MiB, not of bytes."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Where they are."""
+        step = next((s for s in STEPS if vmax >= 4 * s), 1)
+        return np.asarray(super().tick_values(vmin / step, vmax / step)) * step
 
 
 def panels(summary: Summary) -> list[drawing.Drawing]:
@@ -47,8 +58,8 @@ def _paint(
     axes.set_title(law)
     axes.set_ylabel("measured")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: units.size(v)))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_locator(Sizes(5))
+    axes.xaxis.set_major_locator(Sizes(4) if one is None else MaxNLocator(4))
 
 
 def _line(axes: Axes, terms: Sequence[Coefficient], cases: Sequence[Size], one: Coefficient) -> None:

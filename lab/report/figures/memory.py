@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import isfinite
 
 from lab.report import drawing, looks, units
@@ -30,8 +31,19 @@ def _panel(name: str, summary: Summary, group: list[Memory]) -> drawing.Drawing:
     place = {a: i for i, a in enumerate(looks.order(summary))}
     bars = [Bars(m.arm, _sizes(m), "") for m in sorted(group, key=lambda m: place[m.arm])]
     words = "; ".join(f"{m.arm} PSS {units.size(m.pss_bytes)}, BPF {units.size(m.bpf_bytes)}" for m in group)
-    chart = Chart(f"{group[0].scenario}, {group[0].load}", "held by the datapath (MiB)", bars, stacked=False)
+    chart = Chart(
+        f"{group[0].scenario}, {_under(summary, group[0])}", "held by the datapath (MiB)", bars, stacked=False
+    )
     return draw(name, f"Memory held by each datapath: {words}", chart)
+
+
+def _under(summary: Summary, one: Memory) -> str:
+    """The load in words: its rate, or how many connections were held."""
+    rate = next((c.rate_per_s for c in summary.costs if (c.scenario, c.load) == (one.scenario, one.load)), None)
+    held = re.fullmatch(r"hold-c(\d+)", one.load)
+    if rate is None and held:
+        return f"{int(held[1]):,} connection{'s' * (held[1] != '1')} held"
+    return one.load if rate is None else units.rate(rate)
 
 
 def _sizes(one: Memory) -> dict[str, float]:

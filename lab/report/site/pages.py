@@ -90,14 +90,13 @@ def _pages(site: Site) -> Iterator[tuple[str, bytes]]:
 
 def _index(site: Site) -> bytes:
     forecast = site.newest(FORECAST)
-    shown, picture, arms = pictures.widest(runs(site.found))
+    shown, picture = pictures.widest(runs(site.found))
     return _render(
         "index",
         site.frame("runs", exactly=True),
         ledger=site.ledger,
         shown=shown,
         picture=picture,
-        arms=arms,
         runs=[*reversed(runs(site.found))],
         letters=_letters(site),
         forecasts=forecast,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from markupsafe import Markup
 
-from lab import datapath
-from lab.report import looks
 from lab.report.drawing import Drawing
 from lab.report.figures import connections, growth, memory, ratios
 from lab.report.published import Published
@@ -37,25 +34,13 @@ KINDS: tuple[tuple[Draw, str], ...] = (  # the first that has anything to draw
 )
 
 
-def widest(found: Sequence[Published]) -> tuple[str, Markup, Sequence[tuple[str, str]]]:
-    """The newest run that compared the most arms: its name, its picture, and each arm with what it is."""
+def widest(found: Sequence[Published]) -> tuple[str, Markup]:
+    """The newest run that compared the most arms: its name and its picture; empty where none compared any."""
     summaries = [(run.name, run.store.summary()) for run in found if run.store]
     counted = [(len({c.arm for c in summary.contrasts}), n) for n, (_, summary) in enumerate(summaries)]
     name, summary = summaries[max(counted)[1]] if counted else ("", None)
     drawing = ratios.embedded(summary) if summary else None
-    if summary is None or drawing is None:
-        return "", Markup(), ()
-    return name, Markup(drawing.svg), tuple(_arms(summary))  # noqa: S704 - as below
-
-
-def _arms(summary: Summary) -> Iterator[tuple[str, str]]:
-    known, named = datapath.names(), {x.arm: x.datapath for x in summary.latencies}
-    for arm in (arm for arm in looks.order(summary) if arm in named):
-        if named[arm] != arm and named[arm] in named:
-            yield arm, f"{named[arm]} once more: what the two differ by is noise"
-        elif named[arm] in known:
-            module = inspect.getmodule(type(datapath.find(named[arm])))
-            yield arm, (inspect.getdoc(module) or "").partition("\n")[0].rstrip(".")
+    return (name, Markup(drawing.svg)) if drawing else ("", Markup())  # noqa: S704 - as below
 
 
 def of(run: Published, scenario: str) -> tuple[list[Markup], str]:
