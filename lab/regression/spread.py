@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats as scipy_stats
+from scipy.special import stdtr, stdtrit  # Student's distribution and its quantiles
 
 from lab.stats import FEW_DEPLOYMENTS, POWER, Interval
 
 MOST = 1000  # deployments that advice goes up to
+PARTS = (24, 96, 320)  # quantiles are dear, and few deployments are mostly enough
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,18 @@ class Spread:
 
     def interval(self, confidence: float) -> Interval:
         """Student's interval, two-sided."""
-        half = self.error * float(scipy_stats.t.ppf((1 + confidence) / 2, self.freedom))
+        half = self.error * float(stdtrit(self.freedom, (1 + confidence) / 2))
         return Interval(self.value, self.value - half, self.value + half)
 
     def p_above(self, limit: float) -> float:
         """One-sided p of the hypothesis that the truth is at or below `limit`."""
         if self.error == 0:
             return 0.0 if self.value > limit else 1.0
-        return float(scipy_stats.t.sf((self.value - limit) / self.error, self.freedom))
+        return float(stdtr(self.freedom, (limit - self.value) / self.error))
 
     def reach(self, tail: float, beta: float) -> float:
         """The least limit that the interval of two equals would stay below, with a probability of 1 - `beta`."""
-        quantiles = scipy_stats.t.ppf([1 - tail, 1 - beta], self.freedom)
-        return self.error * float(quantiles.sum())
+        return self.error * float(stdtrit(self.freedom, 1 - tail) + stdtrit(self.freedom, 1 - beta))
 
 
 def of_one(values: Sequence[float]) -> Spread:
@@ -65,14 +65,17 @@ def wanted(
     1995). n is in the error and in v, so all n are tried. `spread` is the standard deviation between deployments,
     `baseline` that of a stored run with its number of deployments. None where more than MOST would be needed.
     """
-    n = np.arange(FEW_DEPLOYMENTS, MOST + 1, dtype=np.float64)
-    one, other = spread**2 / n, (baseline[0] ** 2 / baseline[1] if baseline else 0.0)
-    freedom = n - 1
-    if baseline and one.max() + other > 0:
-        freedom = (one + other) ** 2 / (one**2 / (n - 1) + other**2 / (baseline[1] - 1))
-    factor = scipy_stats.t.ppf(1 - tail, freedom) + scipy_stats.t.ppf(1 - beta, freedom)
-    enough = np.flatnonzero(factor * np.sqrt(one + other) <= limit)
-    return int(n[enough[0]]) if len(enough) else None
+    for least, most in zip((FEW_DEPLOYMENTS, *PARTS), (*PARTS, MOST + 1), strict=True):
+        n = np.arange(least, most, dtype=np.float64)
+        one, other = spread**2 / n, (baseline[0] ** 2 / baseline[1] if baseline else 0.0)
+        freedom = n - 1
+        if baseline and one.max() + other > 0:
+            freedom = (one + other) ** 2 / (one**2 / (n - 1) + other**2 / (baseline[1] - 1))
+        factor = stdtrit(freedom, 1 - tail) + stdtrit(freedom, 1 - beta)
+        enough = np.flatnonzero(factor * np.sqrt(one + other) <= limit)
+        if len(enough):
+            return int(n[enough[0]])
+    return None
 
 
 def deviation(values: Sequence[float]) -> float:
