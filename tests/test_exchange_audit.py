@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -166,3 +167,10 @@ def test_a_run_can_be_audited_by_the_command(measured: Store) -> None:
     result = CliRunner().invoke(app, ["audit", str(measured.folder)])
     assert result.exit_code == 1
     assert "unproven" in result.stdout
+
+
+def test_the_document_names_every_rule_with_its_severity() -> None:
+    page = (FOLDER.parents[1] / "docs" / "exchange.md").read_text()
+    told = dict(re.findall(r"^\| (`[^|]+`) \| (serious|limit|note) \|", page, re.MULTILINE))
+    severity = {name: word for names, word in told.items() for name in re.findall(r"`(\w+)`", names)}
+    assert {rule.name: str(rule.severity) for rule in RULES}.items() <= severity.items()

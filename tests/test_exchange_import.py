@@ -197,6 +197,13 @@ def test_a_file_whose_name_has_a_plus_is_one_file(tmp_path: Path) -> None:
     assert groups([str(file)]) == ((file,),)
 
 
+def test_a_name_that_cannot_be_printed_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a\x1b[31m.json"
+    file.write_bytes((FOLDER / "fortio.json").read_bytes())
+    with pytest.raises(Mistake, match="cannot be printed; rename it"):
+        repetitions([str(file)])
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

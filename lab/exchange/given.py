@@ -88,6 +88,8 @@ def _document(path: Path) -> Document:
     try:
         if not path.is_file():
             raise Mistake(f"no file {path}; name one that a load generator has written (two of one run: a.txt+a.tsv)")
+        if not path.name.isprintable():
+            raise Mistake(f"file {path.name!r} has a name that cannot be printed; rename it")
         if path.stat().st_size > LARGEST_BYTES:
             raise Mistake(f"{path} has {path.stat().st_size:,} bytes; allowed are {LARGEST_BYTES:,}: cut it shorter")
         return Document(path.name, path.read_bytes())

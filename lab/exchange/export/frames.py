@@ -5,9 +5,10 @@ Names of columns carry their units. `--frame requests` gives raw requests of one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
-import pandas as pd
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from lab.exchange.export.asked import Asked
 from lab.record import Mistake
@@ -16,8 +17,8 @@ from lab.store import Store
 
 REQUESTS, COLUMNS = "requests", "columns"
 FILTERS = (("scenario", "scenario"), ("arm", "arm"), ("block", "block"), ("block", "load"))
-Frame = Callable[[Store], pd.DataFrame]
-OF_RUNS: Mapping[str, Frame] = {made.__name__: made for made in frames.OF_RUNS}  # type: ignore[attr-defined, unused-ignore]
+Frame = Any  # a pandas.DataFrame; pandas has its home in lab.report
+OF_RUNS: Mapping[str, Callable[[Store], Frame]] = {made.__name__: made for made in frames.OF_RUNS}  # type: ignore[attr-defined, unused-ignore]
 
 
 def files(store: Store, asked: Asked) -> Mapping[str, bytes]:
@@ -32,18 +33,17 @@ def files(store: Store, asked: Asked) -> Mapping[str, bytes]:
     full = {name: frame for name, frame in made.items() if len(frame)}
     if not full:
         raise Mistake(f"nothing of that kind in {store.folder}; leave out --scenario, --block or --arm")
-    told = [(name, *row) for name in full for row in frames.documented(OF_RUNS[name]).items()]
-    meanings = pd.DataFrame(told, columns=["frame", "column", "meaning"])
-    return {f"{name}.csv": _csv(frame) for name, frame in {**full, COLUMNS: meanings}.items()}
+    told = ((name, *row) for name in full for row in frames.documented(OF_RUNS[name]).items())
+    return {**{f"{name}.csv": _csv(frame) for name, frame in full.items()}, f"{COLUMNS}.csv": _meanings(told)}
 
 
-def _requests(store: Store, asked: Asked) -> pd.DataFrame:
+def _requests(store: Store, asked: Asked) -> Frame:
     if not asked.arm or not asked.block:
         raise Mistake("--frame requests needs --arm and --block; see `mesh-lab export RUN --format csv --frame blocks`")
     return frames.requests(store, asked.arm, asked.block)
 
 
-def _narrowed(frame: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+def _narrowed(frame: Frame, asked: Asked) -> Frame:
     """Rows of what was asked, where the frame has a column for it."""
     for option, column in FILTERS:
         wanted = getattr(asked, option)
@@ -52,5 +52,11 @@ def _narrowed(frame: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     return frame
 
 
-def _csv(frame: pd.DataFrame) -> bytes:
-    return frame.to_csv(index=False, lineterminator="\n").encode()
+def _csv(frame: Frame) -> bytes:
+    return str(frame.to_csv(index=False, lineterminator="\n")).encode()
+
+
+def _meanings(rows: Iterable[tuple[str, ...]]) -> bytes:
+    sink = io.StringIO()
+    csv.writer(sink, lineterminator="\n").writerows([("frame", "column", "meaning"), *rows])
+    return sink.getvalue().encode()
