@@ -22,7 +22,7 @@ def share(option: str, text: str, *, zero: bool = False) -> float:
     number, percent = float(found[1]), bool(found[2])
     if not percent and number >= 1:
         raise Mistake(
-            f"{option} {text!r} may mean {number:g} % or {number:g} times; write {number:g}% or {number:g}00%"
+            f"{option} {text!r} may mean {number:g} % or {number:g} times; write {number:g}% or {number * 100:g}%"
         )
     value = number / 100 if percent else number
     if not (0 < value <= MOST and math.isfinite(value)) and not (zero and value == 0):
