@@ -19,7 +19,7 @@
 # %%
 import pandas as pd
 from lab import report
-from lab.report.figures import ladder, points, ratios
+from lab.report.figures import journeys, ladder, points, ratios
 from lab.report.figures.key import keyed
 
 run = report.open("results/20261123-quick")
@@ -114,6 +114,24 @@ longer[
 
 # %%
 ratios.embedded(summary)
+
+# %% [markdown]
+# **And people, who wait?** Above, requests come by a schedule, whether or not earlier ones were answered: an open loop.
+# Users of a page wait for the answer, think, and ask again: a *closed loop*, here walked by Locust. A slow arm is asked
+# less often, so these times are compared among themselves and with nothing above.
+
+# %%
+walked = report.runs().query("loop == 'closed'")
+newest = report.open(walked.folder.iloc[-1]) if len(walked) else None
+if newest is None:
+    print("NO JOURNEYS HERE: measure some with `sudo ./mesh-lab run journeys_browse`, and come back.")
+for picture in journeys.panels(newest.summary()) if newest else ():
+    display(picture)
+
+# %%
+if newest:
+    shown = ["journey", "step", "arm", "users", "requests", "failures", "time_p50_s", "time_p99_s", "throughput_per_s"]
+    display(report.steps(newest)[shown].round(4))
 
 # %% [markdown]
 # **For a slide**: every picture here can be saved as PNG, PDF or SVG, e.g.

@@ -77,6 +77,15 @@ def test_the_columns_of_a_frame_are_a_frame() -> None:
         report.columns(report.open)
 
 
+def test_every_run_is_listed_and_can_be_opened() -> None:
+    found = report.runs()
+    assert list(found.columns) == list(frames.documented(report.runs))
+    assert {"20261123-quick", "20261123-holdout"} <= {Path(folder).name for folder in found.folder}
+    assert list(found.created) == sorted(found.created)
+    assert report.open(found.folder.iloc[0]).plan.command == found.command.iloc[0]
+    assert set(found.loop) <= {"open", "closed"}
+
+
 def test_a_run_is_no_forecast() -> None:
     with pytest.raises(Mistake, match="holds no forecast"):
         report.open_forecast("results/20261123-quick")

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         readings,
         requests,
         rounds,
+        runs,
         sizes,
         step_contrasts,
         steps,
@@ -55,7 +56,7 @@ __all__ = [
     "accounting", "blocks", "build", "capacity", "coefficients", "columns", "concerns", "connections", "contrasts",
     "costs", "events", "findings", "fleet", "fleet_latency", "fleet_parts", "holdout", "host", "imported", "indices",
     "latencies", "markdown", "memory", "observations", "open", "open_forecast", "published_footprints", "readings",
-    "requests", "rounds", "sizes", "step_contrasts", "steps", "swings", "windows",
+    "requests", "rounds", "runs", "sizes", "step_contrasts", "steps", "swings", "windows",
 ]  # fmt: skip
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from math import isfinite
 from pathlib import Path
 
 from lab import codec
 from lab.compile import ROOT
 from lab.record import Mistake
-from lab.report import forecast, glance, studies
+from lab.report import forecast, glance, journeys, studies, units
 from lab.report.console import MOST_CONDITIONS
 from lab.report.figures import headline
 from lab.report.ledger import Entry, Judgement, entries
@@ -18,6 +20,7 @@ from lab.report.table import Table, inert
 from lab.sim.answer import Answer
 from lab.store import Store
 from lab.summary import Summary
+from lab.summary.journeys import ALL
 
 FORECASTS = "forecasts"  # a folder beside the runs: a forecast is no run
 Runs = Mapping[str, Summary]
@@ -90,6 +93,25 @@ def _prices(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
                 yield f"`{name}`", cost.load, cost.arm, spent
 
 
+def walked(beside: Runs) -> str:
+    """What users waited on their journeys, all steps together: a table of its own, since its loop is closed."""
+    rows = tuple(row for name, summary in beside.items() for row in _walks(name, summary))
+    head = ("run", "journey", "users", "arm", "p50 ms", "p99 ms", "failures", "p50 as a ratio to none", "verdict")
+    table = Table("walked", head, rows, 2)
+    intro = "Users who wait for each answer (a closed loop: not comparable with the times above), all steps together:"
+    return f"{intro}\n\n{table.markdown()}" if rows else ""
+
+
+def _walks(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
+    medians = {(c.journey, c.arm): c for c in summary.step_contrasts if c.step == ALL and c.metric == "p50"}
+    for step in journeys.in_order(one for one in summary.steps if one.step == ALL):
+        against = medians.get((step.journey, step.arm))
+        ratio = f"{against.ratio.value:.3f} [{against.ratio.low:.3f}, {against.ratio.high:.3f}]" if against else "–"
+        times = (units.ms(step.time_p50_s), units.ms(step.time_p99_s), units.percent(step.failures / step.requests))
+        said = against.verdict if against else "–"
+        yield f"`{name}`", step.journey, units.count(step.users), step.arm, *times, ratio, said
+
+
 def price(summary: Summary) -> str:
     """The same table of one run, for a document."""
     rows = tuple(row[1:] for row in _prices(summary.run, summary))
@@ -111,6 +133,15 @@ def foreseen(results: Path) -> str:
     return "\n\n".join(parts)
 
 
+def kept(folder: Path) -> bool:
+    """Is it one of the project's own: kept by .gitignore, and not named by the second in which somebody began it?"""
+    lines = (ROOT / ".gitignore").read_text().splitlines()
+    admitted = [line[1:].strip("/") for line in lines if line.startswith("!")]
+    path = folder.resolve().relative_to(ROOT)
+    named = any(fnmatch(str(part), pattern) for part in (path, *path.parents) for pattern in admitted)
+    return named and not re.match(r"\d{8}-\d{6}-", folder.name)
+
+
 def rebuilt(page: str) -> tuple[str, str]:
     """The README's text with its section made anew from the run it names, and the figure's SVG."""
     head, mark, rest = page.partition(BEGIN)
@@ -120,9 +151,9 @@ def rebuilt(page: str) -> tuple[str, str]:
         raise Mistake(f"README.md has no section between `{BEGIN}results/RUN -->` and `{END}`; put both marks back")
     store = Store.open(ROOT / name)
     results, main = (ROOT / name).parent, store.summary()
-    found = published(results)
+    found = [one for one in published(results) if kept(one.folder)]
     beside = {run.name: run.store.summary() for run in found if run.store and run.name != store.folder.name}
     beside = dict(sorted(beside.items()))
-    parts = (section(store, entries(found)), others(beside), priced(beside), further(beside), foreseen(results))
-    made = "\n\n".join(filter(None, parts))
+    first = (section(store, entries(found)), others(beside), priced(beside), walked(beside))
+    made = "\n\n".join(filter(None, (*first, further(beside), foreseen(results))))
     return f"{head}{mark}{name}{closed}\n{made}\n{end}{tail}", headline(main)

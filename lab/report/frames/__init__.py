@@ -14,6 +14,7 @@ from lab.report.frames.arms import accounting, capacity, connections, contrasts,
 from lab.report.frames.forecasts import fleet, fleet_latency, fleet_parts, indices, published_footprints, swings
 from lab.report.frames.foreign import concerns, imported
 from lab.report.frames.journeys import events, step_contrasts, steps
+from lab.report.frames.listed import runs
 from lab.report.frames.naming import columns, documented
 from lab.report.frames.raw import requests
 from lab.report.frames.studies import coefficients, holdout, observations, sizes
@@ -32,7 +33,8 @@ __all__ = [
     "OF_FORECASTS", "OF_RUNS", "accounting", "blocks", "capacity", "coefficients", "columns", "concerns", "connections",
     "contrasts", "costs", "documented", "events", "findings", "fleet", "fleet_latency", "fleet_parts",
     "holdout", "host", "imported", "indices", "latencies", "memory", "observations", "open", "open_forecast",
-    "published_footprints", "readings", "requests", "rounds", "sizes", "step_contrasts", "steps", "swings", "windows",
+    "published_footprints", "readings", "requests", "rounds", "runs", "sizes", "step_contrasts", "steps", "swings",
+    "windows",
 ]  # fmt: skip
 
 

@@ -90,7 +90,7 @@ def _pages(site: Site) -> Iterator[tuple[str, bytes]]:
 
 def _index(site: Site) -> bytes:
     forecast = site.newest(FORECAST)
-    shown, picture = pictures.widest(runs(site.found))
+    shown, picture = pictures.first(runs(site.found))
     return _render(
         "index",
         site.frame("runs", exactly=True),

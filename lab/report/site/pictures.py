@@ -34,13 +34,17 @@ KINDS: tuple[tuple[Draw, str], ...] = (  # the first that has anything to draw
 )
 
 
-def widest(found: Sequence[Published]) -> tuple[str, Markup]:
-    """The newest run that compared the most arms: its name and its picture; empty where none compared any."""
-    summaries = [(run.name, run.store.summary()) for run in found if run.store]
-    counted = [(len({c.arm for c in summary.contrasts}), n) for n, (_, summary) in enumerate(summaries)]
-    name, summary = summaries[max(counted)[1]] if counted else ("", None)
-    drawing = ratios.embedded(summary) if summary else None
-    return (name, Markup(drawing.svg)) if drawing else ("", Markup())  # noqa: S704 - as below
+def first(found: Sequence[Published]) -> tuple[str, Markup]:
+    """Of the runs that compared arms the newest that judged most claims: its name and its picture; empty: none did."""
+    counted = [
+        (sum(v.measured for v in run.verdicts), n, run.name, drawing)
+        for n, run in enumerate(found)
+        if run.store and (drawing := ratios.embedded(run.store.summary()))
+    ]
+    if not counted:
+        return "", Markup()
+    _, _, name, drawing = max(counted, key=lambda one: one[:2])
+    return name, Markup(drawing.svg)  # noqa: S704 - as below
 
 
 def of(run: Published, scenario: str) -> tuple[list[Markup], str]:
