@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,7 +39,9 @@ KINDS = {
     "serviceaccounts": "ServiceAccount",
     "events": "Event",
     "daemonsets": "DaemonSet",
+    "ciliumnetworkpolicies": "CiliumNetworkPolicy",
 }
+ALONE = frozenset({"namespaces", "nodes"})  # kinds that are in no namespace
 INFO = [
     "architecture",
     "bootID",
@@ -80,6 +82,8 @@ class Api:
         self.refuse: dict[str, Json] = {}
         self.denied: set[tuple[str, str]] = set()  # (verb, resource or resource/subresource)
         self.forbidden: dict[str, str] = {}  # kind: why it cannot be created
+        self.inject: Callable[[Json], None] = lambda _: None  # what a mesh's webhook does to a pod that is created
+        self.pages: dict[str, bytes] = {}  # what pods answer through the server: by `namespace/pod:port/path`
         self.said: list[str] = []  # what was created, run and deleted, in order
         self.guests: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
         self.uids: dict[str, str] = {}  # of pods
@@ -99,6 +103,7 @@ class Api:
             self.uids[name] = f"uid-{number}"
             made["status"] = {"phase": "Pending"} | self.refuse.get(name, {})
             made["status"] |= {"startTime": "2026-01-01T00:00:00Z"}
+            self.inject(made)
         self.objects[kind, space, name] = made
         self.said.append(f"create {KINDS[kind]} {name}")
         return made
@@ -111,13 +116,15 @@ class Api:
             pod["status"] = {
                 "phase": "Running",
                 "podIP": f"203.0.113.{number}",
-                "containerStatuses": [
-                    {**UP, "name": c["name"], "containerID": f"containerd://{number:064x}"}
-                    for c in pod["spec"]["containers"]
+                "containerStatuses": [_up(c, number) for c in _by_name(pod["spec"]["containers"])],
+                "initContainerStatuses": [
+                    _up(c, number, over=c.get("restartPolicy") != "Always")
+                    for c in _by_name(pod["spec"].get("initContainers", ()))
                 ],
             }
             for container in pod["spec"]["containers"]:
-                self._serve(name, container["name"])
+                if any("guest.py" in word for word in container.get("command", ())):
+                    self._serve(name, container["name"])
         return pod
 
     def _serve(self, pod: str, container: str) -> None:
@@ -171,6 +178,8 @@ class Handler(BaseHTTPRequestHandler):
         kind, space, name, sub = self._parts(url.path)
         if sub == "exec":
             return self._exec(name, parse_qs(url.query))
+        if sub == "proxy":
+            return self._proxied(space, name, url.path.partition("/proxy")[2])
         if sub == "log":
             return self._answer("its last words\n")
         with self.api.lock:
@@ -182,7 +191,9 @@ class Handler(BaseHTTPRequestHandler):
             items = [
                 self.api.look(each) if kind == "pods" else each
                 for key, each in list(self.api.objects.items())
-                if key[:2] == (kind, space) and pairs <= set(each["metadata"].get("labels", {}).items())
+                if key[0] == kind
+                and (key[1] == space or not (space or kind in ALONE))
+                and pairs <= set(each["metadata"].get("labels", {}).items())
             ]
         return self._answer({"kind": f"{KINDS[kind]}List", "apiVersion": "v1", "metadata": {}, "items": items})
 
@@ -214,6 +225,10 @@ class Handler(BaseHTTPRequestHandler):
                 return self._refuse(404, "NotFound", f"{kind} {name} not found")
             self.api.delete(kind, space, name)
         return self._answer({"kind": "Status", "status": "Success"})
+
+    def _proxied(self, space: str, name: str, path: str) -> None:
+        page = self.api.pages.get(f"{space}/{name}{path}")
+        return self._answer(page.decode()) if page is not None else self._refuse(503, "ServiceUnavailable", "no answer")
 
     def _parts(self, path: str) -> tuple[str, str, str, str]:
         """Kind, namespace, name, subresource of a path below /api/v1 or /apis/GROUP/VERSION."""
@@ -278,6 +293,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Tests are quiet."""
+
+
+def _up(container: Json, number: int, over: bool = False) -> Json:
+    """As a kubelet reports one that runs, or one that was an init step and is over."""
+    state = {"terminated": {"exitCode": 0}} if over else {"running": {}}
+    number = number * 1000 + sum(container["name"].encode())
+    return {**UP, "state": state, "name": container["name"], "containerID": f"containerd://{number:064x}"}
+
+
+def _by_name(containers: Iterable[Json]) -> list[Json]:
+    """The order in which kubelets report them."""
+    return sorted(containers, key=lambda container: str(container["name"]))
 
 
 def _status(code: int) -> Json:
