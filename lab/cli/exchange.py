@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -14,6 +14,9 @@ from lab import codec
 from lab.cli.common import Json, app, errors, new_folder, screen, show
 from lab.foreign import Concern, Severity
 from lab.record import Mistake
+
+if TYPE_CHECKING:
+    from lab.store import Store
 
 Files = Annotated[
     list[str],
@@ -39,7 +42,7 @@ ArmName = Annotated[str, typer.Option(help="What the FILEs are of.")]
 def export(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A results folder.")],
     format_: Annotated[
-        str, typer.Option("--format", help="hlog, fortio, smp, openmetrics or csv; what each holds is said below.")
+        str, typer.Option("--format", help="hlog, fortio, smp, openmetrics or csv; what each holds is said above.")
     ],
     out: Annotated[
         str | None,
@@ -70,9 +73,8 @@ def export(
     from lab import check as checking
     from lab.exchange import export as exporting
     from lab.exchange.export.asked import Asked
-    from lab.store import Store
 
-    store = Store.open(run_folder)
+    store = _stored(run_folder)
     if problems := checking.check(run_folder):
         raise Mistake(
             f"{run_folder} has {len(problems)} problems, so nothing is exported; see `mesh-lab check {run_folder}`"
@@ -138,13 +140,12 @@ def audit(
     from lab.exchange.audit import grave, samples
     from lab.exchange.given import repetitions
     from lab.exchange.own import audit_run, of_run
-    from lab.store import Store
 
     folders = [Path(name) for name in files if Path(name).is_dir()]
     if folders and (len(files) > 1 or baseline):
         raise Mistake(f"{folders[0]} is a results folder; audit one folder alone, or files")
     if folders:
-        store = Store.open(folders[0])
+        store = _stored(folders[0])
         found, concerns = of_run(store), audit_run(store)
     else:
         given = repetitions(files, baseline or (), format=format_, arm=arm, stated_per_s=rate)
@@ -155,6 +156,16 @@ def audit(
     else:
         _print(len(found), concerns)
     raise typer.Exit(1 if grave(concerns) else 0)
+
+
+def _stored(folder: Path) -> Store:
+    """A run; `Mistake` for a forecast, which holds nothing that was measured."""
+    from lab import forecast as forecasting
+    from lab.store import Store
+
+    if forecasting.is_forecast(folder):
+        raise Mistake(f"{folder} is a forecast, not a run: nothing in it was measured; name a run")
+    return Store.open(folder)
 
 
 def _print(count: int, concerns: Sequence[Concern]) -> None:

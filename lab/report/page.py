@@ -140,7 +140,6 @@ def _tables(summary: Summary) -> dict[str, Any]:
                 journeys.contrasts,
                 journeys.counts,
                 foreign.imported,
-                foreign.concerns,
                 foreign.files,
             )
         ),

@@ -31,9 +31,13 @@ def rate_not_kept(sample: Sample) -> Said:
 
 
 def saturated(sample: Sample) -> Said:
-    """By Little's law, requests under way = rate × mean time; where that is all connections, none was ever free."""
+    """By Little's law, requests under way = rate × mean time; where that is all connections, none was ever free.
+
+    Of a closed loop that is no finding: it is what a closed loop does.
+    """
     told = sample.told
-    if told.loop is Loop.CLOSED or not told.connections or told.mean_s is None or told.achieved_per_s is None:
+    without_rate = told.loop is Loop.CLOSED or (told.loop is Loop.UNKNOWN and sample.asked_per_s is None)
+    if without_rate or not told.connections or told.mean_s is None or told.achieved_per_s is None:
         return None
     under_way = told.achieved_per_s * told.mean_s
     if under_way < BUSY * told.connections:
