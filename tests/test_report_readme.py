@@ -56,7 +56,7 @@ def test_what_users_waited_stands_in_a_table_of_its_own() -> None:
     assert "a closed loop: not comparable with the times above" in found
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found.splitlines() if line.startswith("| `r`")]
     assert rows == [
-        ["`r`", "shop", "60", "none", "1.00", "30.0", "0.5 %", "–", "–"],
-        ["`r`", "shop", "60", "slow", "1.50", "30.0", "0.5 %", "1.500 [1.250, 1.750]", "slower"],
+        ["`r`", "shop", "none", "60", "1.00", "30.0", "0.5 %", "–", "–"],
+        ["`r`", "shop", "slow", "60", "1.50", "30.0", "0.5 %", "1.500 [1.250, 1.750]", "slower"],
     ]
     assert readme.walked({"r": empty}) == ""

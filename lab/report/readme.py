@@ -96,8 +96,8 @@ def _prices(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
 def walked(beside: Runs) -> str:
     """What users waited on their journeys, all steps together: a table of its own, since its loop is closed."""
     rows = tuple(row for name, summary in beside.items() for row in _walks(name, summary))
-    head = ("run", "journey", "users", "arm", "p50 ms", "p99 ms", "failures", "p50 as a ratio to none", "verdict")
-    table = Table("walked", head, rows, 2)
+    head = ("run", "journey", "arm", "users", "p50 ms", "p99 ms", "failures", "p50 as a ratio to none", "verdict")
+    table = Table("walked", head, rows, 3)
     intro = "Users who wait for each answer (a closed loop: not comparable with the times above), all steps together:"
     return f"{intro}\n\n{table.markdown()}" if rows else ""
 
@@ -109,7 +109,7 @@ def _walks(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
         ratio = f"{against.ratio.value:.3f} [{against.ratio.low:.3f}, {against.ratio.high:.3f}]" if against else "–"
         times = (units.ms(step.time_p50_s), units.ms(step.time_p99_s), units.percent(step.failures / step.requests))
         said = against.verdict if against else "–"
-        yield f"`{name}`", step.journey, units.count(step.users), step.arm, *times, ratio, said
+        yield f"`{name}`", step.journey, step.arm, units.count(step.users), *times, ratio, said
 
 
 def price(summary: Summary) -> str:
