@@ -34,6 +34,13 @@ def reproduce(session: nox.Session) -> None:
 
 
 @nox.session
+def gate(session: nox.Session) -> None:
+    """Is a datapath slower than another, or than it was? Arguments go to `mesh-lab gate` (see docs/regression.md)."""
+    system(session)
+    _python(session, "-m", "lab", "gate", *(w for w in session.posargs if w != NO_INSTALL))
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and types."""
     _python(session, "-m", "ruff", "check", ".")
@@ -52,6 +59,7 @@ def tests(session: nox.Session) -> None:
 BENCHES = {  # what is measured: the module that measures it
     "load": ("-m", "lab.load.bench"),  # the engine beside h2load and wrk
     "sim": ("-m", "lab.sim.bench"),  # the simulator beside SimPy and Ciw
+    "parser": ("tests/bench_bpf_parser.py",),  # BPF time a request of visibility; --against REVISION: beside another
     "tracing": ("-m", "datapaths.bpf.tracing_bench"),  # BPF time a request with and without spans
     "features": ("-m", "lab", "run", "ebpf_features"),  # BPF time a request by feature; a run with a report
     "fastpath": ("-m", "datapaths.bpf.fastpath_bench"),  # throughput between pods of one node

@@ -176,7 +176,7 @@ SYSTEM = {
 def test_different_experiments_are_told_apart_before_they_are_measured(
     changes: Mapping[str, Any], system: Mapping[str, object], says: str
 ) -> None:
-    one, other = (planned() for planned in (lambda: synthetic.small_plan(question()), lambda: other_plan(**changes)))
+    one, other = synthetic.small_plan(question()), other_plan(**changes)
     assert says in alike.unlike((one, SYSTEM), (other, {**SYSTEM, **system}), Sides(SCENARIO, "ebpf", "ebpf"))
 
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as Xml
 from lab.regression import Judgement, Ruling, Word
 from lab.regression.ruling import FAILED
 from lab.report import units
-from lab.report.ruling import allowed, lines, title
+from lab.report.ruling import limit, lines, title
 
 FORBIDDEN = re.compile(
     "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
@@ -81,7 +81,7 @@ def _case(suite: Xml.Element, ruling: Ruling, j: Judgement) -> None:
 
 
 def _numbers(j: Judgement) -> str:
-    found = [f"allowed {allowed(j)}", f"{j.deployments} deployments, {j.void} void"]
+    found = [f"limit {limit(j)}", f"{j.deployments} deployments, {j.void} void"]
     if j.ratio:
         found.insert(0, f"ratio {units.ratio(j.ratio.value)} [{units.interval(j.ratio)}]")
     if j.wanted:

@@ -23,7 +23,7 @@ MARKS = {
 }
 HINTS = (
     ("ratio", "candidate / against, of the same rounds or each to none in its own run"),
-    ("allowed", "the whole interval must lie below it"),
+    ("limit", "the whole interval must lie below it"),
     ("floor", "how far two equal arms seem to be apart here"),
     ("valid", "deployments that the gates let through"),
 )
@@ -62,7 +62,7 @@ def title(ruling: Ruling) -> str:
 def table(ruling: Ruling) -> Table:
     """One row a metric and load."""
     confidence = f"{ruling.confidence * 100:.4g} %"
-    head = ("load", "metric", "verdict", "ratio", confidence, "allowed", "floor", "valid", "+ms")
+    head = ("load", "metric", "verdict", "ratio", confidence, "limit", "floor", "valid", "+ms")
     return Table("ruling", head, tuple(map(_row, ruling.judgements)), 3, HINTS)
 
 
@@ -73,18 +73,18 @@ def _row(j: Judgement) -> tuple[str, ...]:
         str(j.word),
         units.ratio(j.ratio.value) if j.ratio else units.NOTHING,
         units.interval(j.ratio) if j.ratio else units.NOTHING,
-        allowed(j),
-        units.ratio(1 + j.floor) if j.floor is not None else units.NOTHING,
+        limit(j),
+        units.percent(j.floor),
         f"{j.deployments}/{j.deployments + j.void}" if j.deployments + j.void else units.NOTHING,
         units.difference_ms(j.difference_s.value) if j.difference_s else units.NOTHING,
     )
 
 
-def allowed(j: Judgement) -> str:
+def limit(j: Judgement) -> str:
     """The threshold as a ratio; of the rate kept, the least."""
     if j.threshold is None:
         return units.NOTHING
-    return f"≥ {1 - j.threshold:.4g}" if j.metric == "kept" else f"< {1 + j.threshold:.4g}"
+    return f"≥ {1 - j.threshold:.4g}" if j.metric == "kept" else f"{1 + j.threshold:.4g}"
 
 
 def lines(ruling: Ruling) -> Iterator[str]:
