@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from lab import gates, stats
+from lab.foreign import Severity
 from lab.plan import AGAIN, BASE
 from lab.record import BlockKind
 from lab.summary import slices
@@ -25,6 +26,7 @@ MUCH_LAG = 0.1
 def warnings(summary: Summary, found: Sequence[Piece]) -> Iterator[str]:
     """Every warning about a summary (its own are ignored) and the pieces it was made from, the gravest first."""
     contrasts, proofs = summary.contrasts, summary.accounting
+    yield from _imported(summary)
     yield from _unproven(proofs)
     yield from _gated(found)
     yield from _deployments(contrasts)
@@ -38,6 +40,16 @@ def warnings(summary: Summary, found: Sequence[Piece]) -> Iterator[str]:
     yield from _unsteady(contrasts)
     yield from _carried_over(found)
     yield from _walks(summary)
+
+
+def _imported(summary: Summary) -> Iterator[str]:
+    """Nobody here saw these requests."""
+    if summary.imported:
+        count, serious = len(summary.imported), sum(c.severity is Severity.SERIOUS for c in summary.concerns)
+        yield (
+            f"{count} repetitions are imported: other tools' numbers, which nothing here can prove; "
+            f"the audit has {serious} serious findings about how they were measured"
+        )
 
 
 def _unproven(proofs: Iterable[Accounting]) -> Iterator[str]:
