@@ -81,6 +81,16 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def kind(session: nox.Session) -> None:
+    """Tests and a smoke run with its report on a kind cluster (docs/kubernetes.md); arguments go to pytest.
+
+    MESH_LAB_KIND_… and MESH_LAB_IMAGE_ARCHIVE say which. A cluster that is there is used; else each makes its own.
+    """
+    _python(session, "-m", "pytest", "tests/test_kube_live.py", "--kind", "-q", *session.posargs)
+    _python(session, "-m", "lab", "run", "http_visibility", "--profile", "smoke", "--cluster", "kind")
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """The HTTP parser in user space against llhttp, by libFuzzer, for a bounded time; arguments: --seconds N."""
     system(session)
