@@ -37,28 +37,50 @@ ALONE int status_line(struct half *h)
 	return AGAIN;
 }
 
-static __always_inline struct metric *metric_of(struct key *key)
+/* The slot of a key. Where there is none left, that of NOBODY. */
+ALONE __u32 slot_of(const struct key *key)
 {
-	struct metric *m = bpf_map_lookup_elem(&metrics, key);
+	__u32 slot, *known;
 
-	if (m)
-		return m;
-	bpf_map_update_elem(&metrics, key, &no_metric, BPF_NOEXIST);
-	m = bpf_map_lookup_elem(&metrics, key);
-	if (m)
-		return m;
-	key->source = key->destination = NOBODY; /* the agent has put these in, one for each class of status */
-	key->route = key->method = OTHER_METHOD;
-	key->status = key->status / 100 * 100;
-	return bpf_map_lookup_elem(&metrics, key);
+	if (!key)
+		return 0;
+	known = bpf_map_lookup_elem(&slots, key);
+	if (known)
+		return *known;
+	if (slots_given < options.most_slots) {
+		slot = __sync_fetch_and_add(&slots_given, 1);
+		if (slot < options.most_slots) {
+			if (!bpf_map_update_elem(&slots, key, &slot, BPF_NOEXIST))
+				return slot;
+			known = bpf_map_lookup_elem(&slots, key); /* another processor was faster */
+			if (known)
+				return *known;
+		}
+	}
+	return key->status / 100;
 }
 
-/* What the connection became after its last answer has sent so much. */
+/* Where the answer to this request is counted; often where the one before it was. */
+static __always_inline struct metric *metric_of(struct stream *s, const struct waiting *w)
+{
+	struct key key = { s->source, s->destination, w->route, s->response.status, w->method };
+	__u32 slot;
+
+	if (!s->slot || s->route != key.route || s->status != key.status || s->method != key.method) {
+		s->slot = slot_of(&key) + 1;
+		s->route = key.route;
+		s->status = key.status;
+		s->method = key.method;
+	}
+	slot = s->slot - 1;
+	return bpf_map_lookup_elem(&metrics, &slot);
+}
+
+/* What the connection became after its last answer, which was the last to be counted, has sent so much. */
 static __always_inline void tunnelled(struct stream *s, struct half *h)
 {
-	struct waiting *w = &s->waiting[(s->popped - 1) & (DEPTH - 1)];
-	struct key key = { s->source, s->destination, w->route, s->response.status, w->method };
-	struct metric *m = metric_of(&key);
+	__u32 slot = s->slot - 1;
+	struct metric *m = bpf_map_lookup_elem(&metrics, &slot);
 
 	if (m)
 		__sync_fetch_and_add(&m->upgraded_bytes, h->bytes);
@@ -71,20 +93,14 @@ ALONE int record(struct stream *s)
 {
 	struct metric *m;
 	struct waiting *w;
-	struct key key;
 	__u64 ns;
 
 	if (!s)
 		return 0;
-	w = &s->waiting[s->popped & (DEPTH - 1)];
-	key.source = s->source;
-	key.destination = s->destination;
-	key.route = w->route;
-	key.status = s->response.status;
-	key.method = w->method;
+	w = longest_waiting(s);
 	ns = bpf_ktime_get_ns() - w->began;
-	m = metric_of(&key);
-	if (key.source == NOBODY)
+	m = metric_of(s, w);
+	if (s->slot <= CLASSES)
 		count(NO_ROOM, 1);
 	if (m) {
 		__u32 i = bucket(ns);
@@ -128,7 +144,7 @@ static __always_inline int response_head(struct stream *s)
 	}
 	if (s->popped == *(volatile __u32 *)&s->pushed)
 		return BAD; /* an answer that nothing asked for, or to a request whose head was refused halfway */
-	method = s->waiting[s->popped & (DEPTH - 1)].method;
+	method = longest_waiting(s)->method;
 	if (status == 101 || (method == CONNECT && status < 300))
 		return upgrade(s, h);
 	if (method == HEAD_METHOD || status == 204 || status == 304)
@@ -149,7 +165,9 @@ ALONE int read_response(PACKET *packet, struct stream *s)
 		return BAD;
 	h = &s->response;
 	for (i = 0; i < STEPS; i++) {
-		event = advance(packet, h);
+		event = h->phase == FIELDS ? next_fields(h) : USED_UP;
+		if (event == USED_UP)
+			event = advance(packet, h);
 		if (event == LINE)
 			event = h->phase == START ? status_line(h) : later_line(h);
 		if (event == HEAD)

@@ -7,6 +7,7 @@
 
 #define PATH 64
 #define NOBODY 0xffffffffU /* the identity under which what found no room is counted; 0 is an unknown address */
+#define CLASSES 10 /* of status; slot i of the metrics is that of NOBODY's answers of class i */
 #define FEW 16 /* route numbers below stand for a method with any path; pattern i has FEW + i */
 #define SEGMENT 64 /* bytes of the longest literal segment in a pattern (a multiple of 8) */
 #define NOWHERE 0 /* states of the routes' automaton */
@@ -25,13 +26,6 @@ enum total {
 	UNWATCHED, /* connections for which the kernel gave no memory */
 	UPGRADED_BYTES, /* after 101 or CONNECT, in both directions */
 	TOTALS,
-};
-
-/* What is known of a request by its first line. */
-struct route {
-	char path[PATH]; /* without query, zero-padded */
-	__u32 method;
-	__u32 cut; /* the path was longer */
 };
 
 /* The automaton of the configured patterns, see routes.h. Edges lead to states; NOWHERE: no pattern can match. */
@@ -55,7 +49,14 @@ struct route_edge {
 struct key {
 	__u32 source, destination, route;
 	__u16 status, method;
-};
+} __attribute__((aligned(8)));
+
+/* What is known of a request by its first line. */
+struct route {
+	char path[PATH]; /* without query, zero-padded */
+	__u32 method;
+	__u32 cut; /* the path was longer */
+} __attribute__((aligned(8)));
 
 /* Durations in ns from 2^10 to 2^36, 16 buckets an octave: each is 1/16 wide, so its middle is within 3.2 %. */
 #define SHIFT 4

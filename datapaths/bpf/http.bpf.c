@@ -10,9 +10,9 @@
  * they are put aside until the bytes before them have come; if there is a head or the size of a chunk among them, the
  * connection is given up and counted (HOLES).
  *
- * The two directions share little, because they run at once: outgoing packets under the socket's lock, incoming ones
- * before it is taken. Requests hand over to answers through a ring that one writes and the other reads. Two processors
- * may hold incoming packets of one connection; the second waits (`busy`).
+ * The two directions share little, because they run at once: outgoing packets under the socket's lock, so one after
+ * another, incoming ones before it is taken. Requests hand over to answers through a ring that one writes and the other
+ * reads. Two processors may hold incoming packets of one connection; the second waits (`busy`).
  *
  * The duration of a request is from the packet with its first byte to the packet with the last byte of its answer.
  */
@@ -48,14 +48,16 @@ static __always_inline void request_packet(struct __sk_buff *skb, const struct s
 {
 	struct half *h = &s->request;
 
-	take(h);
+	if (!options.client_side)
+		take(h);
 	h->now = bpf_ktime_get_ns();
 	if (*(volatile __u8 *)&s->tunnel && h->phase != TUNNEL)
 		leave_http(h);
 	READ(read_request, skb, g, s, h);
 	if (h->phase == TUNNEL && h->bytes)
 		tunnelled(s, h);
-	__sync_lock_test_and_set(&h->busy, 0);
+	if (!options.client_side)
+		leave(h);
 }
 
 static __always_inline void response_packet(struct __sk_buff *skb, const struct segment *g, struct stream *s)
@@ -63,7 +65,8 @@ static __always_inline void response_packet(struct __sk_buff *skb, const struct 
 	struct half *h = &s->response;
 	int event;
 
-	take(h);
+	if (options.client_side)
+		take(h);
 	event = READ(read_response, skb, g, s, h);
 	if (g->finished && h->phase == TO_CLOSE && event == USED_UP) {
 		record(s);
@@ -71,18 +74,23 @@ static __always_inline void response_packet(struct __sk_buff *skb, const struct 
 	}
 	if (h->phase == TUNNEL && h->bytes)
 		tunnelled(s, h);
-	__sync_lock_test_and_set(&h->busy, 0);
+	if (options.client_side)
+		leave(h);
 }
 
 /* A listening socket's packet with data: its connection becomes a socket only after this program has run. */
-static __always_inline struct stream *early_stream(const struct segment *g)
+static __always_inline struct stream *early_stream(struct __sk_buff *skb, const struct segment *g)
 {
-	struct stream *s = bpf_map_lookup_elem(&early, &g->ends);
+	struct tuple ends = {};
+	struct stream *s;
 
+	if (!ends_of(skb, &ends))
+		return 0;
+	s = bpf_map_lookup_elem(&early, &ends);
 	if (s && s->first == g->sequence)
 		return s;
-	bpf_map_update_elem(&early, &g->ends, &no_stream, BPF_ANY);
-	s = bpf_map_lookup_elem(&early, &g->ends);
+	bpf_map_update_elem(&early, &ends, &no_stream, BPF_ANY);
+	s = bpf_map_lookup_elem(&early, &ends);
 	if (s)
 		s->first = s->request.next = g->sequence;
 	return s;
@@ -119,7 +127,7 @@ int packet_in(struct __sk_buff *skb)
 	if (skb->len <= g.payload && !g.finished)
 		return ALLOW;
 	if (!s && skb->len > g.payload)
-		s = early_stream(&g);
+		s = early_stream(skb, &g);
 	if (!s)
 		return ALLOW;
 	if (options.client_side)

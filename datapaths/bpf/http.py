@@ -118,8 +118,11 @@ class HttpWatch(Closing):
             raise
 
     def _set_up(self, identities: Mapping[str, str], side: str, keys: int, routes: int) -> None:
-        self.object.set(".rodata.options", struct.pack("=III", side == "client", routes, len(self.patterns.patterns)))
-        self.object.resize("metrics", keys + len(_classes()))
+        slots = keys + len(_classes())
+        options = (side == "client", routes, len(self.patterns.patterns), slots)
+        self.object.set(".rodata.options", struct.pack("=IIII", *options))
+        self.object.resize("metrics", slots)
+        self.object.resize("slots", slots)
         self.object.resize("routes", routes)
         self.object.resize("identities", 2 * len(identities) + SPARE)
         edges = self.patterns.packed_edges()
@@ -129,11 +132,11 @@ class HttpWatch(Closing):
             self._sample.set_up(self.object)
         self.object.load()
         self._know(identities)
-        self._metrics, self._routes = self.object.map("metrics"), self.object.map("routes")
-        self._totals = self.object.map("totals")
+        self._slots, self._metrics = self.object.map("slots"), self.object.map("metrics")
+        self._routes, self._totals = self.object.map("routes"), self.object.map("totals")
         self._put_in(edges)
-        for status in _classes():
-            self._metrics.add(_KEY.pack(_NOBODY, _NOBODY, 0, status, 0), b"")
+        for slot, status in enumerate(_classes()):
+            self._slots.add(_KEY.pack(_NOBODY, _NOBODY, 0, status, 0), struct.pack("=I", slot))
 
     def update(self, cgroups: Iterable[Path], identities: Mapping[str, str]) -> None:
         """Follow pods that came or went; connections and counts stay."""
@@ -173,9 +176,9 @@ class HttpWatch(Closing):
     def series(self) -> Iterator[Series]:
         """Every key that has been counted."""
         paths = self._paths()
-        for key, value in self._metrics.items():
+        for key, slot in self._slots.items():
             source, destination, route, status, method = _KEY.unpack(key)
-            copies = (_METRIC.unpack(copy[: _METRIC.size]) for copy in self._metrics.apart(value))
+            copies = (_METRIC.unpack(copy[: _METRIC.size]) for copy in self._metrics.copies(slot))
             count, size, duration_ns, upgraded, *buckets = map(sum, zip(*copies, strict=True))
             if count:
                 name = OTHER if route < FEW else self._routed.name(route) or paths.get(route, OTHER)

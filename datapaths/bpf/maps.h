@@ -14,11 +14,12 @@ const volatile struct {
 	__u32 client_side; /* watch the pod's outgoing connections, not those it accepts */
 	__u32 most_routes;
 	__u32 patterns; /* routes are the configured patterns, not raw paths */
-} options SEC(".rodata.options") = { 0, 1024, 0 };
+	__u32 most_slots; /* of metrics */
+} options SEC(".rodata.options") = { 0, 1024, 0, 512 };
 
-static const struct metric no_metric;
 static const struct stream no_stream;
 __u32 routes_given = FEW;
+__u32 slots_given = CLASSES;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -74,10 +75,18 @@ struct {
 	__type(value, struct route_edge);
 } route_edges SEC(".maps");
 
+/* Where in `metrics` a key is counted. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 512);
 	__type(key, struct key);
+	__type(value, __u32);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 512);
+	__type(key, __u32);
 	__type(value, struct metric);
 } metrics SEC(".maps");
 

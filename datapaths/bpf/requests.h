@@ -5,7 +5,7 @@
 
 #include "lines.h"
 #include "maps.h"
-#include "routes.h"
+#include "paths.h"
 #include "trace.h"
 
 static __always_inline __u32 named(__u64 first, __u32 *length)
@@ -50,130 +50,87 @@ ALONE int other_method(struct half *h)
 	return 0;
 }
 
-/* Fill in the path that was found. */
-static __always_inline void path(const struct half *h, const struct walk *w, struct route *route)
+/* The line feed of a line that ends at `at`, with or without a carriage return; FULL where there is none. */
+static __always_inline __u32 line_end(const struct half *h, __u32 at)
 {
-	__u64 *to = (__u64 *)route->path;
-	__u32 i, at = w->at, length = w->end - at;
-
-	route->cut = length > PATH;
-#pragma unroll
-	for (i = 0; i < PATH / 8; i++) {
-		__u64 v = 0;
-
-		if (i * 8 < length && at + i * 8 <= FULL) {
-			v = word(h, at + i * 8);
-			if (length - i * 8 < 8)
-				v &= FIRST((length - i * 8) & 7);
-		}
-		to[i] = v;
-	}
+	at += h->text[at & (TEXT - 1)] == '\r';
+	return h->text[at & (TEXT - 1)] == '\n' && at < h->have ? at : FULL;
 }
 
-/* The number of a raw path; a new one gets the next, and when there are none left the number of its method alone. */
-static __always_inline __u32 numbered(const struct route *route)
+/* The first line of a request, read from left to right. BAD where it is none, or not here to its end: who calls this
+ * before a line feed was found asks again.
+ */
+ALONE int request_line(struct stream *s)
 {
-	__u32 number, *known = bpf_map_lookup_elem(&routes, route);
-
-	if (known)
-		return *known;
-	if (routes_given >= options.most_routes + FEW)
-		return route->method;
-	number = __sync_fetch_and_add(&routes_given, 1);
-	if (number >= options.most_routes + FEW)
-		return route->method;
-	if (!bpf_map_update_elem(&routes, route, &number, BPF_NOEXIST))
-		return number;
-	known = bpf_map_lookup_elem(&routes, route); /* another processor was faster, or there is no room */
-	return known ? *known : route->method;
-}
-
-/* The target of a request: its path, and the number of its route. */
-ALONE int target(struct half *h, struct walk *w)
-{
-	struct route route;
-	__u32 number, known;
-
-	if (!h || !w || w->at > FULL || w->end > FULL)
-		return BAD;
-	h->odd = 0;
-	known = w->cut; /* where a line ends that is not kept whole; 0: it is */
-	w->cut = 0;
-	if (scan(h, w) == BAD)
-		return BAD;
-	if (known && w->end > known) {
-		w->end = known;
-		w->cut = 1;
-	}
-	if (options.patterns) {
-		number = matching(h, w);
-		h->route = number ? number : h->method;
-		return AGAIN;
-	}
-	path(h, w, &route);
-	route.method = h->method;
-	h->route = numbered(&route);
-	return AGAIN;
-}
-
-ALONE int request_line(struct half *h)
-{
+	__u32 at, size, end, stop;
 	struct walk w = {};
-	__u32 length, at, size, end;
+	struct half *h;
 	__u64 version;
 
-	if (!h)
+	if (!s)
 		return BAD;
-	length = line_length(h);
+	h = &s->request;
 	at = h->cursor;
-	h->cursor = h->stop + 1;
-	if (!length) { /* an empty line before a request is let pass (RFC 9112, 2.2) */
+	if (at > FULL)
+		return BAD;
+	stop = line_end(h, at);
+	if (stop < FULL) { /* an empty line before a request is let pass (RFC 9112, 2.2) */
+		h->cursor = stop + 1;
 		renew(h);
 		return AGAIN;
 	}
-	end = at + length - 9;
-	if (at > FULL || length < 14 || end > FULL)
+	h->method = named(word(h, at), &size);
+	if (h->method == OTHER_METHOD)
+		size = other_method(h);
+	w.at = at + size + 1;
+	end = scan(h, &w);
+	if (!size || size > 24 || end <= w.at || end > FULL)
 		return BAD;
 	version = word(h, end + 1);
+	stop = line_end(h, end + 9);
 	if (h->text[end] != ' ' || (version & FIRST(7)) != WORD('H', 'T', 'T', 'P', '/', '1', '.', 0) ||
-	    version >> 56 < '0' || version >> 56 > '9')
+	    version >> 56 < '0' || version >> 56 > '9' || stop >= FULL || h->squeezed & BROKEN)
 		return BAD;
 	h->version = version >> 56;
-	h->method = named(word(h, at), &size);
-	if (h->method == OTHER_METHOD) {
-		h->cursor = at;
-		size = other_method(h);
-		h->cursor = h->stop + 1;
-		if (!size || size > 24)
-			return BAD;
+	if ((h->squeezed || end + 9 - at > HELD) && w.end > at + FRONT) { /* a line that is not kept whole */
+		w.end = at + FRONT;
+		w.cut = 1;
 	}
-	w.at = at + size + 1;
-	w.end = end;
-	w.cut = h->squeezed || length > HELD ? at + FRONT : 0;
-	if (w.at >= end || h->squeezed & BROKEN || target(h, &w) == BAD)
-		return BAD;
+	h->odd = 0;
+	h->route = route_of(s, &w);
+	h->cursor = stop + 1;
 	h->phase = FIELDS;
 	h->framing = 1; /* the first field has none before it to go on with */
 	h->squeezed = 0;
 	return AGAIN;
 }
 
+/* Most first lines are here to their end. USED_UP where this one is not, or is none. */
+static __always_inline int first_line(struct stream *s)
+{
+	trace_line(&s->request);
+	return request_line(s) == AGAIN ? AGAIN : USED_UP;
+}
+
 static __always_inline int request_head(struct stream *s)
 {
 	struct half *h = &s->request;
-	__u32 pushed = s->pushed;
-	struct waiting *w = &s->waiting[pushed & (DEPTH - 1)];
+	__u32 pushed = s->pushed, popped = *(volatile __u32 *)&s->popped;
+	struct waiting *w;
 
 	if (h->chunked == UNKNOWN_CODING)
 		return BAD; /* where it ends cannot be known (RFC 9112, 6.3) */
 	if (h->chunked && (h->counted || h->version == '0'))
 		h->odd = 1;
 	count(REQUESTS, 1);
-	if (s->deaf || pushed - *(volatile __u32 *)&s->popped >= DEPTH) {
+	if (s->deaf || pushed - popped >= DEPTH) {
 		s->deaf = 1;
 		count(UNTOLD, 1);
 		count(UNANSWERED, 1);
 	} else {
+		if (pushed == popped)
+			s->base = pushed; /* nobody else reads it while nothing waits */
+		w = &s->waiting[(pushed - s->base) & (DEPTH - 1)];
 		w->began = h->began;
 		w->route = h->route;
 		w->method = h->method;
@@ -200,10 +157,16 @@ ALONE int read_request(PACKET *packet, struct stream *s)
 		return BAD;
 	h = &s->request;
 	for (i = 0; i < STEPS; i++) {
-		event = advance(packet, h);
+		event = USED_UP;
+		if (h->phase == FIELDS)
+			event = next_fields(h);
+		else if (h->phase == START && h->cursor < h->have)
+			event = first_line(s);
+		if (event == USED_UP)
+			event = advance(packet, h);
 		if (event == LINE) {
 			trace_line(h);
-			event = h->phase == START ? request_line(h) : later_line(h);
+			event = h->phase == START ? request_line(s) : later_line(h);
 		}
 		if (event == HEAD)
 			event = request_head(s);

@@ -26,33 +26,35 @@ struct walk {
 	__u32 cut; /* the path goes on behind end */
 };
 
-/* Read the target at [at, end): its path is then at [at, end). BAD where a space or another control character is in it. */
+/* Where the target at w->at ends: its first space or control character. Its path is then at [w->at, w->end). */
 ALONE int scan(struct half *h, struct walk *w)
 {
-	__u64 bad = 0, in_path = ~0ULL;
-	__u32 i, at, end;
+	__u32 i, at;
 
 	if (!h || !w)
-		return BAD;
+		return FULL + 1;
 	at = w->at;
-	end = w->end;
 	for (i = 0; i < FULL / 8; i++) {
-		__u64 v, inside = ~0ULL, query;
+		__u64 v, stop, query;
 
-		if (at >= end || at > FULL)
+		asm volatile("" : "+r"(at));
+		if (at >= h->have || at > FULL)
 			break;
 		v = word(h, at);
-		if (end - at < 8)
-			inside = FIRST((end - at) & 7);
-		bad |= control(v) & inside;
-		query = equal(v, '?') & inside & in_path;
-		if (query) {
+		stop = control(v);
+		query = equal(v, '?');
+		query &= (stop - 1) & ~stop; /* not behind where it ends */
+		if (query && !w->end)
 			w->end = at + lowest(query);
-			in_path = 0;
+		if (stop) {
+			at += lowest(stop);
+			if (!w->end)
+				w->end = at;
+			return at;
 		}
 		at += 8;
 	}
-	return bad ? BAD : AGAIN;
+	return FULL + 1;
 }
 
 /* The end of the segment at w->at, and its hash. */

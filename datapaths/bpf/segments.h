@@ -12,10 +12,10 @@
 #include "maps.h"
 
 #define EXTENSIONS 4 /* headers behind that of IPv6 that are gone through */
+#define MOST_HEADERS 16384 /* bytes before TCP's own: more than EXTENSIONS have */
 #define PATIENCE 4096 /* tries to take a direction: some tens of microseconds */
 
 struct segment {
-	struct tuple ends; /* sender in the client's place */
 	__u32 sequence, payload; /* payload: its position in the packet */
 	__u32 finished;
 };
@@ -47,26 +47,18 @@ static __always_inline __u32 behind_extensions(struct __sk_buff *skb, __u8 kind)
 	return kind == IPPROTO_TCP ? at : 0;
 }
 
-/* Fill in the addresses; where TCP begins, 0 where it is not found. */
-static __always_inline __u32 network_header(struct __sk_buff *skb, void *data, void *data_end, struct segment *g)
+/* Where TCP begins; 0 where it is not found. */
+static __always_inline __u32 network_header(struct __sk_buff *skb, void *data, void *data_end)
 {
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = data;
 
-		if (data + sizeof(*ip) > data_end || ip->protocol != IPPROTO_TCP)
-			return 0;
-		g->ends.client = mapped(ip->saddr);
-		g->ends.server = mapped(ip->daddr);
-		return ip->ihl * 4;
+		return data + sizeof(*ip) > data_end || ip->protocol != IPPROTO_TCP ? 0 : ip->ihl * 4;
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = data;
 
-		if (data + sizeof(*ip) > data_end)
-			return 0;
-		__builtin_memcpy(&g->ends.client, &ip->saddr, sizeof(g->ends.client));
-		__builtin_memcpy(&g->ends.server, &ip->daddr, sizeof(g->ends.server));
-		return behind_extensions(skb, ip->nexthdr);
+		return data + sizeof(*ip) > data_end ? 0 : behind_extensions(skb, ip->nexthdr);
 	}
 	return 0;
 }
@@ -74,16 +66,45 @@ static __always_inline __u32 network_header(struct __sk_buff *skb, void *data, v
 static __always_inline int segment_of(struct __sk_buff *skb, struct segment *g)
 {
 	void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
-	__u32 header = network_header(skb, data, data_end, g);
-	struct tcphdr tcp;
+	__u32 header = network_header(skb, data, data_end);
+	struct tcphdr apart, *tcp = data + header;
 
-	if (!header || bpf_skb_load_bytes(skb, header, &tcp, sizeof(tcp)))
+	if (!header || header > MOST_HEADERS)
 		return 0;
-	g->ends.client_port = tcp.source;
-	g->ends.server_port = tcp.dest;
-	g->sequence = bpf_ntohl(tcp.seq) + tcp.syn;
-	g->payload = header + tcp.doff * 4;
-	g->finished = tcp.fin;
+	if ((void *)(tcp + 1) > data_end) {
+		tcp = &apart;
+		if (bpf_skb_load_bytes(skb, header, tcp, sizeof(*tcp)))
+			return 0;
+	}
+	g->sequence = bpf_ntohl(tcp->seq) + tcp->syn;
+	g->payload = header + tcp->doff * 4;
+	g->finished = tcp->fin;
+	return 1;
+}
+
+/* Both ends, the sender in the client's place. */
+static __always_inline int ends_of(struct __sk_buff *skb, struct tuple *ends)
+{
+	void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+	__u32 header = network_header(skb, data, data_end);
+
+	if (!header || bpf_skb_load_bytes(skb, header, &ends->client_port, sizeof(__u32)))
+		return 0;
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = data;
+
+		if (data + sizeof(*ip) > data_end)
+			return 0;
+		ends->client = mapped(ip->saddr);
+		ends->server = mapped(ip->daddr);
+	} else {
+		struct ipv6hdr *ip = data;
+
+		if (data + sizeof(*ip) > data_end)
+			return 0;
+		__builtin_memcpy(&ends->client, &ip->saddr, sizeof(ends->client));
+		__builtin_memcpy(&ends->server, &ip->daddr, sizeof(ends->server));
+	}
 	return 1;
 }
 
@@ -146,6 +167,7 @@ static __always_inline int catch_up(struct half *h)
 	return step_over(h, h->aside_end - h->next) ? AGAIN : HOLE;
 }
 
+/* Of two processors that hold incoming packets of one direction one waits. */
 static __always_inline void take(struct half *h)
 {
 	int i;
@@ -153,6 +175,11 @@ static __always_inline void take(struct half *h)
 	for (i = 0; i < PATIENCE; i++)
 		if (!__sync_lock_test_and_set(&h->busy, 1))
 			return;
+}
+
+static __always_inline void leave(struct half *h)
+{
+	__sync_lock_test_and_set(&h->busy, 0);
 }
 
 #endif

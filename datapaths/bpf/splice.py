@@ -17,7 +17,7 @@ FLAGS = ("-mcpu=v3",)
 PROGRAM = "connection_of_pair"
 TOTALS = ("pairs", "spoke_first", "not_paired", "handed", "handed_bytes", "to_packets")  # as in splice.bpf.c
 SHARED = (
-    *("streams", "early", "identities", "routes", "route_states", "route_edges", "metrics", "totals"),
+    *("streams", "early", "identities", "routes", "route_states", "route_edges", "slots", "metrics", "totals"),
     *(".data", ".rodata.options"),
 )
 TOLD = ("near",)

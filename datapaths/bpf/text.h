@@ -36,7 +36,9 @@ static __always_inline __u64 equal(__u64 w, __u8 byte)
 /* Bytes of v up to 0x20, and 0x7f: their top bits. */
 static __always_inline __u64 control(__u64 v)
 {
-	return (~(((v & EACH(0x7f)) + EACH(0x5f)) | v) & EACH(0x80)) | equal(v, 0x7f);
+	__u64 low = v & EACH(0x7f);
+
+	return (~(low + EACH(0x5f)) | (low + EACH(1))) & ~v & EACH(0x80);
 }
 
 /* The position (0..7) of the lowest byte marked in m, which is not 0. */
@@ -191,10 +193,16 @@ static __always_inline __u64 number(struct half *h, __u32 at, __u32 base)
 	__u64 value;
 	__u32 c;
 
-	h->digits = base == 10 ? behind_spaces(h, at) : at;
+	if (base == 10 && h->text[at & (TEXT - 1)] <= ' ')
+		at = behind_spaces(h, at);
+	h->digits = at;
 	value = digits(h, base);
-	at = behind_spaces(h, h->digits);
+	at = h->digits;
 	c = h->text[at & (TEXT - 1)];
+	if (c == ' ' || c == '\t') {
+		at = behind_spaces(h, at);
+		c = h->text[at & (TEXT - 1)];
+	}
 	if (c == '\r')
 		c = h->text[(at + 1) & (TEXT - 1)];
 	return c == '\n' || (c == ';' && base == 16) ? value : ~0ULL;

@@ -208,7 +208,7 @@ ALONE int span_ends(struct stream *s, __u64 end, __u32 status)
 
 	if (!s)
 		return 0;
-	w = &s->waiting[s->popped & (DEPTH - 1)];
+	w = longest_waiting(s);
 	if (!w->context.recorded)
 		return 0;
 	count_span(SPANS_SAMPLED, 1);

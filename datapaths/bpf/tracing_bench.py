@@ -39,7 +39,7 @@ def main() -> int:
     rounds: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        stack.callback(os.close, _statistics())
+        stack.callback(os.close, statistics_on())
         cluster = stack.enter_context(LocalCluster(f"trace-{os.getpid()}", state=folder))
         _deploy(cluster)
         for number in range(asked.rounds):
@@ -96,7 +96,7 @@ def _deploy(cluster: LocalCluster) -> None:
     cluster.deploy(Layout(pods, (ServiceSpec(_SERVER, _ARM, target.PORT, (_SERVER,)),)))
 
 
-def _statistics() -> int:
+def statistics_on() -> int:
     """Have the kernel measure programs for as long as the returned descriptor is open."""
     fd = int(library().bpf_enable_stats(ctypes.c_int(0)))
     if fd < 0:
@@ -105,11 +105,13 @@ def _statistics() -> int:
 
 
 def _run_ns(watch: HttpWatch) -> int:
-    found = 0
-    for fd in watch.object.programs().values():
-        fields = dict(line.split(":", 1) for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines())
-        found += int(fields["run_time_ns"])
-    return found
+    return sum(map(run_ns, watch.object.programs().values()))
+
+
+def run_ns(program: int) -> int:
+    """What the kernel has measured of a program, by its file descriptor."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/self/fdinfo/{program}").read_text().splitlines())
+    return int(fields["run_time_ns"])
 
 
 def _cpu_s(tracer: Tracer | None) -> float:
