@@ -54,6 +54,28 @@ def test_two_runs_of_one_truth_are_set_side_by_side(one: Store, other: Store) ->
     assert "overlap" in out.getvalue()
 
 
+def test_another_network_under_the_same_clusters_name_is_refused_and_other_versions_are_told(
+    one: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Store.runs
+
+    def told(self: Store) -> Any:
+        mine = {"cni": "kindnet", "kubernetes": "v1.33.1"} if self.folder == one.folder else given
+        return tuple(replace(run, facts={**run.facts, **mine}) for run in plain(self))
+
+    monkeypatch.setattr(Store, "runs", told)
+    given = {"cni": "cilium", "kubernetes": "v1.33.1"}
+    with pytest.raises(Mistake, match=r"cni kindnet against cilium; add --force"):
+        compare.compare(one, other)
+    assert "cni kindnet against cilium" in compare.compare(one, other, force=True).unlike
+    given = {"cni": "kindnet", "kubernetes": "v1.34.0"}
+    assert "kubernetes v1.33.1 against v1.34.0" in compare.compare(one, other).unlike
+
+
+def test_several_engines_beside_one_are_told(one: Store, tmp_path: Path) -> None:
+    assert "engines 1 against 2" in compare.compare(one, made(tmp_path / "two", engines=2)).unlike
+
+
 def test_another_kind_of_cluster_is_refused_unless_forced(one: Store, tmp_path: Path) -> None:
     foreign = made(tmp_path / "kind", cluster="kind")
     with pytest.raises(Mistake, match=r"cluster local against kind.*--force"):

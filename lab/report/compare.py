@@ -105,9 +105,14 @@ def _one_loop(a: Store, b: Store) -> None:
         )
 
 
+NETWORK = ("cni", "kube_proxy")  # facts that make another cluster of one that bears the same name
+VERSIONS = ("kubernetes", "image", "node0_kernelVersion", "node1_kernelVersion")
+
+
 def _clusters(a: Store, b: Store) -> Iterable[str]:
     if a.plan.cluster != b.plan.cluster:
         yield f"cluster {a.plan.cluster} against {b.plan.cluster}"
+    yield from _facts(a, b, NETWORK)
     origins = {a.summary().origin, b.summary().origin}
     if len(origins) > 1:
         yield f"origin {a.summary().origin} against {b.summary().origin}"
@@ -136,6 +141,26 @@ def _settings(a: Store, b: Store) -> Iterable[str]:
         one, other = getattr(a.plan, name), getattr(b.plan, name)
         if one != other:
             yield f"{name} {one} against {other}"
+    one, other = (store.plan.asked.get("engines", "1") for store in (a, b))
+    if one != other:
+        yield f"engines {one} against {other}"
+    yield from _facts(a, b, VERSIONS)
+
+
+def _facts(a: Store, b: Store, names: Iterable[str]) -> Iterable[str]:
+    """What both runs say of their clusters, where it differs."""
+    here, there = _told(a), _told(b)
+    for name in names:
+        if name in here and name in there and here[name] != there[name]:
+            yield f"{name} {', '.join(sorted(here[name]))} against {', '.join(sorted(there[name]))}"
+
+
+def _told(store: Store) -> dict[str, frozenset[str]]:
+    """Every fact of a run's arms and turns, and all that was said of it."""
+    said: dict[str, frozenset[str]] = {}
+    for facts in (*(run.facts for run in store.runs()), *(walk.facts for _, walk in store.turns())):
+        said |= {name: said.get(name, frozenset()) | {value} for name, value in facts.items()}
+    return said
 
 
 def _claim_pairs(one: Iterable[Verdict], other: Iterable[Verdict]) -> tuple[ClaimPair, ...]:
