@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 import synthetic
 from exchange_material import FOLDER, flawless, sample
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from lab.cli import app
 from lab.exchange.audit import RULES, Sample, audit, grave
 from lab.exchange.audit.times import needed
 from lab.exchange.own import audit_run, of_run
-from lab.foreign import Loop, Severity, Since
+from lab.foreign import Loop, Severity, Since, Told
 from lab.store import Store
 from lab.summary import summarise
 
@@ -111,6 +113,32 @@ def test_a_rare_quantile_needs_requests_beyond_it() -> None:
 def test_the_gravest_concern_comes_first() -> None:
     order = [c.severity for c in audit([sample("locust_stats.csv"), sample("wrk2.txt")])]
     assert order == sorted(order, key=list(Severity).index)
+
+
+NUMBER = st.none() | st.floats(0, 1e18) | st.sampled_from([0.0, 1e-18, 1e18])
+COUNT = st.none() | st.integers(0, 1 << 53)
+TOLD = st.builds(
+    Told,
+    tool=st.text(max_size=4),
+    loop=st.sampled_from(Loop),
+    since=st.sampled_from(Since),
+    requests=st.integers(1, 1 << 53),
+    keep_alive=st.none() | st.booleans(),
+    quantiles=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1e18)), max_size=4).map(tuple),
+    uncorrected=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1e18)), max_size=4).map(tuple),
+    together=st.none() | st.floats(0, 1),
+    **dict.fromkeys(("asked_per_s", "achieved_per_s", "resolution_s", "mean_s", "most_s"), NUMBER),
+    **dict.fromkeys(("threads", "connections", "opened", "errors", "errors_timed", "held_back", "discarded"), COUNT),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(told=TOLD)
+def test_whatever_a_file_tells_the_audit_has_sentences_and_no_accident(told: Told) -> None:
+    for concern in audit([Sample("one", "arm", False, told, "load", told.asked_per_s)]):
+        assert concern.because
+        assert concern.evidence
+        assert concern.source
 
 
 @pytest.fixture(scope="module")

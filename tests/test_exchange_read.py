@@ -111,7 +111,7 @@ def test_locust_rounds_the_more_the_longer_it_took() -> None:
         ({"DurationHistogram": None}, "DurationHistogram must be an object; found None"),
         ({"RequestedQPS": "fast"}, "must be a number above 0, or 'max'; found 'fast'"),
         ({"ActualQPS": "NaN"}, "ActualQPS must be a number; found 'NaN'"),
-        ({"ActualDuration": -1}, "must be a finite number of at least 0; found -1"),
+        ({"ActualDuration": -1}, "must be a finite number from 0 to 1e+18; found -1"),
         ({"NumThreads": 10**400}, "must be a finite number"),
         ({"RetCodes": {"200": 1.5}}, "must be a whole number"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
+from lab import gates
 from lab.exchange.audit import GRAVEST_FIRST, Sample, audit, samples
 from lab.foreign import Concern, Loop, Severity, Since, Told
 from lab.plan import BASE
@@ -64,13 +65,14 @@ def _known(value: float) -> float | None:
 
 
 def _dropped(store: Store) -> dict[tuple[str, str, str], int]:
-    """Answered requests of the first `drop_s` of each window, which are sent and not judged; as planned."""
+    """Requests of the first `drop_s` of each valid window, which are sent and not judged: as many as were planned."""
     found: dict[tuple[str, str, str], float] = {}
-    for trial in store.trials():
-        for block in trial.blocks:
-            for window in block.windows:
-                key = trial.scenario, block.name, window.arm
-                found[key] = found.get(key, 0.0) + block.load.rate_per_s * min(block.drop_s, window.duration_s)
+    trials = {trial.name: trial for trial in store.trials()}
+    for run in store.runs():
+        for block in (b for b in trials[run.trial].blocks if gates.valid(run.findings, b.name)):
+            key = run.scenario, block.name, run.arm
+            dropped_s = sum(min(block.drop_s, window.duration_s) for window in block.only(run.arm))
+            found[key] = found.get(key, 0.0) + block.load.rate_per_s * dropped_s
     return {key: round(count) for key, count in found.items()}
 
 

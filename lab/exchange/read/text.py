@@ -14,6 +14,7 @@ from lab.record import Mistake
 
 LARGEST_BYTES = 256 << 20
 LONGEST = 200  # characters of one label
+MOST = 1e18  # of any number: as nanoseconds, thirty years
 MOST_COUNT = 1 << 53  # whole numbers above are no longer exact in JSON
 UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 TIME = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,15})?)(?P<unit>ns|us|µs|ms|s|m|h)")
@@ -53,8 +54,8 @@ def number(value: object, where: str, least: float = 0.0) -> float:
         found = float(value)
     except OverflowError:
         found = math.inf
-    if not math.isfinite(found) or found < least:
-        raise Mistake(f"{where} must be a finite number of at least {least:g}; found {found:g}")
+    if not math.isfinite(found) or not least <= found <= MOST:
+        raise Mistake(f"{where} must be a finite number from {least:g} to {MOST:g}; found {found:g}")
     return found
 
 
