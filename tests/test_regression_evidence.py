@@ -258,6 +258,14 @@ def test_a_stored_run_is_planned_once_more_as_it_was() -> None:
     assert all("cost-5000" in [b.name for b in trial.blocks] for trial in weighed.trials)
 
 
+def test_a_gate_of_one_version_against_itself_is_a_baseline() -> None:
+    base = anew.side_by_side(SCENARIO, "ebpf", "ebpf", Limits(0.05), Amount(deployments=4, rounds=6), seed=1)
+    made = anew.once_more(base, anew.scenario_of(base, None), "ebpf", "ebpf", Limits(0.05), Amount(), seed=2)
+    assert alike.unlike((base, SYSTEM), (made, SYSTEM), sides()) == ()
+    assert made.trials[0].arms == base.trials[0].arms
+    assert len(made.trials) == 4
+
+
 def test_another_datapath_takes_the_place_of_the_stored_one() -> None:
     base = Store.open(PUBLISHED).plan
     made = anew.once_more(base, anew.scenario_of(base, None), "ebpf_policy", "ebpf", Limits(0.05), Amount(), seed=5)

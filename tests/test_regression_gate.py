@@ -121,7 +121,7 @@ def gate(words: str, folder: Path, surroundings: Mapping[str, str] | None = None
         ("--candidate ebpf --against ebpf --max-slowdown 3% --max-p99 much", "--max-p99 'much' is no share"),
         ("--candidate ebpf --against ebpf --max-slowdown 3% --metrics p50,p51", "give some of p50,mean,p99"),
         ("--candidate ebpf --against ebpf --max-slowdown 3% --metrics p50,p50", "each once"),
-        ("--candidate ebfp --against ebpf --max-slowdown 3%", "no datapath 'ebfp'; there are ebpf, "),
+        ("--candidate ebfp --against ebpf --max-slowdown 3%", "no datapath 'ebfp'; there are "),
         ("--candidate ebpf --against none --max-slowdown 3%", "features of ebpf and none differ"),
         ("--candidate ebpf --max-slowdown 3%", "--candidate NEW --against OLD, or --baseline RUN"),
         ("--max-slowdown 3%", "--candidate NEW --against OLD, or --baseline RUN"),

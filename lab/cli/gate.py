@@ -105,8 +105,8 @@ def _limits(slowdown: str, metrics: str, *others: str | None) -> Limits:
     from lab.regression.share import share
 
     names = tuple(name.strip() for name in metrics.split(","))
-    if strange := [name for name in names if name not in LATENCY] or len(set(names)) < len(names):
-        raise Mistake(f"--metrics {metrics!r}: give some of {','.join(LATENCY)}, each once" if strange else "")
+    if not set(names) <= set(LATENCY) or len(set(names)) < len(names):
+        raise Mistake(f"--metrics {metrics!r}; give some of {','.join(LATENCY)}, each once")
     options = ("--max-p99", "--max-cpu", "--max-pss", "--max-bpf", "--max-loss")
     p99, cpu, pss, bpf, loss = (
         None if text is None else share(option, text, zero=option == "--max-loss")
