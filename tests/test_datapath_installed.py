@@ -363,6 +363,25 @@ def test_where_ciliums_envoy_is_inside_its_agent_the_agent_is_asked(cluster: Kub
         assert datapath.find("cilium").seen(cluster, mesh)[0].requests == 250
 
 
+def test_the_doctor_says_which_meshes_a_cluster_has(
+    served: tuple[Api, Path], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    api, kubeconfig = served
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    install(api, "cilium")
+    before = list(api.objects)
+    said = json.loads(CliRunner().invoke(app, ["doctor", "--cluster", "kube:test", "--json"]).stdout)
+    assert said["cluster"]["kubernetes"] == "v1.33.1"
+    assert said["meshes"].keys() == set(INSTALLED)
+    assert said["meshes"]["cilium"].startswith("Cilium agent v1.18.4")
+    assert said["meshes"]["linkerd"].startswith("does not run: this cluster has no control plane of Linkerd")
+    assert list(api.objects) == before, "nothing was made"
+    told = CliRunner().invoke(app, ["doctor", "--cluster", "kube"])
+    assert "istio_ambient: does not run" in told.stdout
+    assert CliRunner().invoke(app, ["doctor", "--cluster", "kind"]).exit_code == 2
+    capfd.readouterr()
+
+
 # ----------------------------------------------------------------------------------- reading, judging, metering
 
 

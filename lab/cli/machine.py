@@ -13,16 +13,54 @@ from lab.cli.common import Json, app, screen
 
 
 @app.command()
-def doctor(json_: Json = False) -> None:
-    """Say what this machine can and cannot run, by trying, and what mends what it cannot."""
+def doctor(
+    cluster: Annotated[
+        str,
+        typer.Option(help="local: this machine. kube:CONTEXT: what a Kubernetes cluster is and which meshes it has."),
+    ] = "local",
+    json_: Json = False,
+) -> None:
+    """Say what this machine can and cannot run, by trying, and what mends what it cannot.
+
+    Example: mesh-lab doctor --cluster kube:kind-mesh-lab
+    """
     from lab import doctor as examination
 
+    if cluster != "local":
+        facts, meshes = _elsewhere(cluster)
+        if json_:
+            screen.print_json(codec.dumps({"cluster": facts, "meshes": meshes}))
+        for words in (
+            () if json_ else (*(f"{k} {v}" for k, v in facts.items()), *(f"{k}: {v}" for k, v in meshes.items()))
+        ):
+            screen.print(escape(words), highlight=False, soft_wrap=True)
+        return
     health = examination.examine()
     if json_:
         screen.print_json(codec.dumps(health))
     else:
         examination.show(health, screen)
     raise typer.Exit(0 if health.ready else 1)
+
+
+def _elsewhere(word: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Facts of an open cluster, and of each datapath that is a mesh of somebody's what was found, or what installs it."""
+    from lab import datapath
+    from lab.cluster import choice
+    from lab.record import CannotRun, Mistake
+
+    settled = choice.settled(word)
+    if not settled.startswith("kube:"):
+        raise Mistake(f"--cluster {word!r}; a cluster that is there is examined by its context: kube:CONTEXT")
+    meshes = {}
+    with choice.opened(settled, "doctor", overlay=False, cpus="shared") as cluster:
+        for name, found in ((name, datapath.find(name)) for name in datapath.names()):
+            if found.install:
+                try:
+                    meshes[name] = ", ".join(f"{what} {value}" for what, value in found.found(cluster).items())
+                except CannotRun as lacks:
+                    meshes[name] = f"does not run: {lacks}"
+        return dict(cluster.facts()), meshes
 
 
 @app.command()
