@@ -69,6 +69,14 @@ def test_wrk2_counts_from_its_schedule_and_keeps_both_distributions() -> None:
     assert dict(found.uncorrected)[0.5] == pytest.approx(118e-6, rel=0.01)
 
 
+def test_times_from_the_send_alone_are_not_taken_for_those_from_the_schedule() -> None:
+    body = (FOLDER / "wrk2.txt").read_text()
+    start, end = body.index("  Latency Distribution (HdrHistogram - Recorded"), body.index("-" * 58) + 59
+    format, found = read([Document("u.txt", (body[:start] + body[end:]).encode())])
+    assert (format, found.quantiles) == ("wrk2", ())
+    assert dict(found.uncorrected)[0.5] == pytest.approx(118e-6, rel=0.01)
+
+
 def test_nighthawk_adds_up_its_workers() -> None:
     found = told("nighthawk.json")
     assert (found.loop, found.version, found.label) == (Loop.OPEN, "0.6.0", "mesh two workers")
