@@ -30,9 +30,8 @@ def doctor(
         facts, meshes = _elsewhere(cluster)
         if json_:
             screen.print_json(codec.dumps({"cluster": facts, "meshes": meshes}))
-        for words in (
-            () if json_ else (*(f"{k} {v}" for k, v in facts.items()), *(f"{k}: {v}" for k, v in meshes.items()))
-        ):
+            return
+        for words in (*(f"{k} {v}" for k, v in facts.items()), *(f"{k}: {v}" for k, v in meshes.items())):
             screen.print(escape(words), highlight=False, soft_wrap=True)
         return
     health = examination.examine()
@@ -44,7 +43,7 @@ def doctor(
 
 
 def _elsewhere(word: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Facts of an open cluster, and of each datapath that is a mesh of somebody's what was found, or what installs it."""
+    """Facts of a cluster; and of each datapath that must be there already what was found, or what installs it."""
     from lab import datapath
     from lab.cluster import choice
     from lab.record import CannotRun, Mistake
