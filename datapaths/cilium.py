@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from datapaths.installed.exposition import total
-from datapaths.installed.mesh import InstalledMesh, near, sides
+from datapaths.installed.mesh import HTTP, InstalledMesh, near, sides
 from lab.cluster import Cluster, Mesh, PodSpec, Selector, ServiceSpec
-from lab.record import Feature, RequestCount
+from lab.record import RequestCount
 
 METRICS = 9964
 PREFIX = "envoy_http_downstream_"
@@ -28,7 +28,7 @@ class Cilium(InstalledMesh):
 
     product = "Cilium"
     install = "cilium install && cilium status --wait"
-    features = frozenset({Feature.HTTP_PARSE, Feature.HTTP_METRICS, Feature.LATENCY_HISTOGRAM, Feature.LOAD_BALANCING})
+    features = HTTP
     rights = (("", ("pods/proxy",), ("get",)), ("cilium.io", ("ciliumnetworkpolicies",), ("create", "delete")))
     components: Mapping[str, Selector] = {
         "agent": AGENT,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from datapaths.installed.exposition import total
-from datapaths.installed.mesh import InstalledMesh, sides
+from datapaths.installed.mesh import HTTP, InstalledMesh, sides
 from datapaths.proxy.together import together
 from lab.cluster import Cluster, Mesh, Pod, PodSpec, Selector
 from lab.record import Feature, RequestCount
@@ -25,15 +25,7 @@ class IstioSidecar(InstalledMesh):
 
     product = "Istio"
     install = "istioctl install --set profile=default -y"
-    features = frozenset(
-        {
-            Feature.HTTP_PARSE,
-            Feature.HTTP_METRICS,
-            Feature.LATENCY_HISTOGRAM,
-            Feature.LOAD_BALANCING,
-            Feature.MUTUAL_TLS,
-        }
-    )
+    features = HTTP | {Feature.MUTUAL_TLS}
     components: Mapping[str, Selector] = {"istiod": Selector("app=istiod")}
     residents = tuple(components.values())
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from datapaths.installed.exposition import total
-from datapaths.installed.mesh import InstalledMesh, sides
+from datapaths.installed.mesh import HTTP, InstalledMesh, sides
 from datapaths.proxy.together import together
 from lab.cluster import Cluster, Mesh, Pod, PodSpec, Selector
 from lab.record import Feature, RequestCount
@@ -24,15 +24,7 @@ class Linkerd(InstalledMesh):
 
     product = "Linkerd"
     install = "linkerd install --crds | kubectl apply -f - && linkerd install | kubectl apply -f - && linkerd check"
-    features = frozenset(
-        {
-            Feature.HTTP_PARSE,
-            Feature.HTTP_METRICS,
-            Feature.LATENCY_HISTOGRAM,
-            Feature.LOAD_BALANCING,
-            Feature.MUTUAL_TLS,
-        }
-    )
+    features = HTTP | {Feature.MUTUAL_TLS}
     components: Mapping[str, Selector] = {
         "control plane": Selector("linkerd.io/control-plane-ns=linkerd", namespace="linkerd")
     }

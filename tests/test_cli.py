@@ -26,7 +26,7 @@ def typed(words: str, monkeypatch: pytest.MonkeyPatch) -> int:
     ("words", "says"),
     [
         ("run http_visibilty", "no scenario 'http_visibilty'; there are "),
-        ("run http_visibility --datapaths none,ebfp", "no datapath 'ebfp'; there are ebpf, "),
+        ("run http_visibility --datapaths none,ebfp", "no datapath 'ebfp'; there are cilium, ebpf, "),
         ("run http_visibility --datapaths ebpf", "add it to the list"),
         ("run http_visibility --datapaths none,none", "each once"),
         (

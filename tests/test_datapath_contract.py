@@ -63,5 +63,5 @@ def test_it_leaves_its_rendered_configuration_with_the_results(measured: Measure
 
 
 def test_a_typo_is_answered_with_what_there_is() -> None:
-    with pytest.raises(Mistake, match=r"no datapath 'ebfp'; there are ebpf, .*none"):
+    with pytest.raises(Mistake, match=r"no datapath 'ebfp'; there are cilium, ebpf, .*none"):
         datapath.find("ebfp")

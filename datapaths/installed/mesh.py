@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 from lab.cluster import Cluster, Mesh, Pod, Resident, Selector
 from lab.datapath import Datapath
-from lab.record import CannotRun, Need
+from lab.record import CannotRun, Feature, Need
+
+HTTP = frozenset({Feature.HTTP_PARSE, Feature.HTTP_METRICS, Feature.LATENCY_HISTOGRAM, Feature.LOAD_BALANCING})
+"""What every product does that reads HTTP."""
 
 
 class InstalledMesh(Datapath):
