@@ -101,15 +101,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         yield one
 
 
-def _walk(cluster: LocalCluster, name: str, workers: int, users: int) -> Measured:
+def _walk(cluster: LocalCluster, name: str, processes: int, workers: int) -> Measured:
     journey = find_journey(name)
-    asked = plan([journey], "smoke", seed=5, datapaths=("none",), duration_s=2.0, workers=workers, users=users)
-    (turn,) = asked.turns
-    return measure(turn, journey, cluster, lambda _: None)
+    (turn,) = plan([journey], "smoke", seed=5, datapaths=("none",), duration_s=2.0, users=6).turns
+    return measure(replace(turn, processes=processes, workers=workers), journey, cluster, lambda _: None)
 
 
-def test_a_master_and_two_workers_lose_nothing(cluster: LocalCluster) -> None:
-    measured = _walk(cluster, "journeys_churn", workers=2, users=6)
+@pytest.mark.parametrize(("processes", "workers"), [(1, 2), (2, 0)], ids=["started", "forked"])
+def test_a_master_and_two_workers_lose_nothing(processes: int, workers: int, cluster: LocalCluster) -> None:
+    measured = _walk(cluster, "journeys_churn", processes, workers)
     rows, walk = measured.rows, measured.walk
     assert set(rows["worker"].tolist()) == {0, 1}
     assert len(rows) == sum(tally.requests for tally in walk.tallies)

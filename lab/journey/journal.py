@@ -12,6 +12,8 @@ Nothing here is imported by the lab's own process: `import locust` changes its s
 # (Locust and gevent have types for some of what they offer)
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import os
 import random
@@ -23,10 +25,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import gevent
+from gevent.monkey import get_original
 from geventhttpclient.connectionpool import ConnectionPool
 from geventhttpclient.response import HTTPConnectionClosed
 from greenlet import getcurrent, greenlet
-from locust import events
+from locust import events, runners
 from locust.env import Environment
 from locust.rpc import Message
 from locust.runners import MasterRunner, Runner
@@ -39,6 +42,7 @@ ROW = struct.Struct(
 )
 CHUNK = 1 << 16  # bytes that are written at once
 GRACE_S = 10.0  # beyond the users' own time to finish, for workers to report
+HEARTBEATS = 30  # that a worker may miss, one a second: a busy machine keeps one silent longer than Locust's three
 MOST_SENDS = 255
 UNSENT = frozenset({Outcome.REFUSED, Outcome.NOT_SENT})
 
@@ -195,9 +199,21 @@ def in_order(runner: MasterRunner) -> Callable[[], None]:
     return leave
 
 
+def _wait() -> None:
+    """Until every process that this one forked has ended, and so has written what it saw.
+
+    `--processes` ends without: Locust takes a child that has not ended yet for one that has.
+    """
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            get_original("os", "waitpid")(-1, 0)
+
+
 def _keep(folder: Path, seed: str) -> None:
     journal = Journal(folder)
     watch(journal)
+    atexit.register(_wait)
+    runners.HEARTBEAT_LIVENESS = HEARTBEATS
 
     def prepare(environment: Environment, runner: Runner, **_: object) -> None:
         # The loop's clock stood still during the imports; the run time would be shorter by as much.
