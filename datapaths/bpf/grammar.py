@@ -26,7 +26,9 @@ BETWEEN, FIELD, SIZE_START, CHUNK_END, FIRST_FREE = 32, 33, 34, 35, 64
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH")
 """What `*` stands for. CONNECT is never allowed."""
 
-_ROW = struct.Struct(f"=HH{BYTES}H")
+MOVES, IN_NAME, IN_VALUE = range(3)  # as in policy.h
+
+_ROW = struct.Struct(f"=HBB{BYTES}H")
 _TOKEN = frozenset((string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").encode())
 _PLAIN = frozenset((string.ascii_letters + string.digits + "-_~!$&'()*+,=:@").encode())
 _UNRESERVED = frozenset((string.ascii_letters + string.digits + "-_.~").encode())
@@ -39,15 +41,21 @@ _SPACE = frozenset(b" \t")
 
 @dataclass
 class Row:
-    """A state: what is done on entering it, and where each byte leads; absent: malformed."""
+    """A state: what is done on entering it, and where each byte leads; absent: malformed.
+
+    `lingers` says that all letters, digits and hyphens lead back to it (IN_NAME), or all but control bytes (IN_VALUE):
+    the kernel then passes over several at a time.
+    """
 
     action: int = NOTHING
     hopeless: bool = False
     next: dict[int, int] = field(default_factory=dict)
+    lingers: int = MOVES
 
     def packed(self) -> bytes:
         """As `struct row`."""
-        return _ROW.pack(self.action, self.hopeless, *(self.next.get(byte, MALFORMED) for byte in range(BYTES)))
+        over = (self.next.get(byte, MALFORMED) for byte in range(BYTES))
+        return _ROW.pack(self.action, self.hopeless, self.lingers, *over)
 
 
 class Nondeterministic:
@@ -235,6 +243,10 @@ class _Fixed:
             self.rows[at].next[byte] = to
         return to
 
+    def linger(self, at: int, over: Iterable[int], how: int) -> None:
+        self.lead(at, over, at)
+        self.rows[at].lingers = how
+
     def line_end(self, at: int, action: int = NOTHING, to: int | None = None) -> None:
         feed = self.lead(at, b"\r", self.new())
         self.lead(feed, b"\n", self.new(action) if to is None else to)
@@ -244,9 +256,9 @@ def _fields() -> tuple[dict[int, Row], int]:
     """Rows of header fields, chunks and answers by number, and the state in which an answer begins."""
     made = _Fixed()
     name, value = made.new(), made.new()
-    made.lead(name, _TOKEN, name)
+    made.linger(name, _TOKEN, IN_NAME)
     made.lead(name, b":", value)
-    made.lead(value, _VALUE, value)
+    made.linger(value, _VALUE, IN_VALUE)
     made.line_end(value, to=FIELD)
     made.lead(FIELD, _TOKEN, name)
     made.line_end(FIELD, HEAD)
@@ -329,7 +341,7 @@ def _answer(made: _Fixed) -> int:
     for _ in range(3):
         at = made.lead(at, string.digits.encode(), made.new(STATUS))
     reason = made.lead(at, b" ", made.new())
-    made.lead(reason, _VALUE, reason)
+    made.linger(reason, _VALUE, IN_VALUE)
     for end in (at, reason):
         feed = made.lead(end, b"\r", made.new())
         line = made.lead(feed, b"\n", made.new(ANSWER))

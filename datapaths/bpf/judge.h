@@ -8,6 +8,7 @@
 #define JUDGE_H
 
 #include "policy.h"
+#include "words.h"
 
 #define STEPS 16 /* of one verified loop of a reader */
 
@@ -17,16 +18,25 @@ static __always_inline int refuse(struct judge *j, __u32 why)
 	return REFUSE;
 }
 
+/* How many of the next bytes leave the automaton where it is, of eight at most. */
+static __always_inline __u32 lingering(const struct judge *j, __u32 at, __u32 how)
+{
+	__u64 v = *(const __u64 *)(j->text + at), ends;
+
+	ends = how == IN_NAME ? ~hyphenated(v) & EACH(0x80) : below_space(v);
+	return ends ? lowest(ends) : 8;
+}
+
 /* Walk until something is to be done or the block ends. */
 ALONE int walk(struct judge *j)
 {
-	__u32 i, state, at, have;
+	__u32 i, state, at, have, begun;
 	struct row *row;
 
 	if (!j)
 		return REFUSE;
 	state = j->state;
-	at = j->at;
+	at = begun = j->at;
 	have = j->have;
 	j->action = NOTHING;
 	row = bpf_map_lookup_elem(&rows, &state);
@@ -35,8 +45,14 @@ ALONE int walk(struct judge *j)
 	for (i = 0; i < BLOCK; i++) {
 		__u32 c;
 
-		if (at >= have)
+		if (row->lingers && at <= BLOCK - 8) {
+			*(volatile __u32 *)&j->at = at + lingering(j, at, row->lingers); /* the verifier is to forget it */
+			at = *(volatile __u32 *)&j->at;
+		}
+		if (at >= have) {
+			at = have;
 			break;
+		}
 		c = (__u8)j->text[at & (BLOCK - 1)];
 		at++;
 		asm volatile("" : "+r"(c)); /* clang would test the sign, and the verifier not know the bound */
@@ -55,7 +71,7 @@ ALONE int walk(struct judge *j)
 			break;
 		}
 	}
-	j->length += at - j->at;
+	j->length += at - begun;
 	j->at = at;
 	j->state = state;
 	if (j->length > (j->flags & LINE_READ ? LONGEST_HEAD : LONGEST_LINE))

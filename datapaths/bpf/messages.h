@@ -58,10 +58,35 @@ static __always_inline void answer_head(struct flow *f)
 	f->answered++;
 }
 
+/* As read_piece of policy.bpf.c, of answers. REFUSE: they cannot be told apart any more. */
+ALONE int answer_piece(struct __sk_buff *skb, struct flow *f)
+{
+	struct judge *j;
+	int event;
+
+	if (!f)
+		return REFUSE;
+	j = &f->answer;
+	event = read_text(j);
+	if (event == BODY)
+		pass_over(j);
+	else if (event == HEAD_READ)
+		answer_head(f);
+	if (event == REFUSE || f->lost)
+		return REFUSE;
+	if (j->at < j->have)
+		return MORE;
+	if (j->position >= j->end)
+		return BLOCK_END;
+	if (event != BLOCK_END)
+		return MORE;
+	return load_packet(skb, j) ? REFUSE : MORE;
+}
+
 ALONE int answer_packet(struct __sk_buff *skb, const struct segment *g, struct flow *f)
 {
 	struct judge *j;
-	int i, event = BLOCK_END;
+	int i, event = MORE;
 	__u32 size;
 
 	if (!g || !f)
@@ -76,18 +101,9 @@ ALONE int answer_packet(struct __sk_buff *skb, const struct segment *g, struct f
 	}
 	j->position = g->payload + (f->next - g->sequence);
 	j->end = skb->len;
-	for (i = 0; i < MOST_BLOCKS; i++) {
-		event = read_text(j);
-		if (event == BODY)
-			pass_over(j);
-		else if (event == HEAD_READ)
-			answer_head(f);
-		if (event == REFUSE || f->lost)
-			break;
-		if (j->at >= j->have && (j->position >= j->end || load_packet(skb, j)))
-			break;
-	}
-	if (event == REFUSE || j->at < j->have || j->position < j->end)
+	for (i = 0; i < MOST_BLOCKS && event == MORE; i++)
+		event = answer_piece(skb, f);
+	if (event != BLOCK_END)
 		f->lost = 1;
 	f->next = g->sequence + size;
 	__sync_lock_test_and_set(&f->busy, 0);

@@ -40,40 +40,50 @@ static __always_inline int out_of_place(struct flow *f, const struct segment *g,
 	return 0;
 }
 
-ALONE int read_packet(struct __sk_buff *skb, struct flow *f, int enforce)
+/* Read until a head or the text ends, and load more text. MORE: to be called again. */
+ALONE int read_piece(struct __sk_buff *skb, struct flow *f, int enforce)
 {
 	struct judge *j;
-	int i, event = MORE;
+	int event;
 
 	if (!f)
 		return REFUSE;
 	j = &f->request;
-	for (i = 0; i < MOST_BLOCKS; i++) {
-		event = read_text(j);
-		if (event == BODY) {
-			pass_over(j);
-			event = MORE;
-		} else if (event == HEAD_READ) {
-			if (!(j->flags & REFUSED))
-				count(ALLOWED, 1);
-			else if (enforce)
-				return refuse(j, RULE);
-			else
-				count(AUDITED + RULE, 1);
-			event = MORE;
-		} else if (event == BLOCK_END) {
-			if (j->position >= j->end)
-				return BLOCK_END;
-			f->loaded = 1;
-			if (load_packet(skb, j))
-				return refuse(j, MALFORMED);
-		}
-		if (event == REFUSE)
-			return REFUSE;
-		if (j->at >= j->have && j->position >= j->end)
-			return BLOCK_END;
+	event = read_text(j);
+	if (event == BODY)
+		pass_over(j);
+	if (event == HEAD_READ) {
+		if (!(j->flags & REFUSED))
+			count(ALLOWED, 1);
+		else if (enforce)
+			return refuse(j, RULE);
+		else
+			count(AUDITED + RULE, 1);
 	}
-	return refuse(j, TOO_LONG);
+	if (event == REFUSE)
+		return REFUSE;
+	if (j->at < j->have)
+		return MORE;
+	if (j->position >= j->end)
+		return BLOCK_END;
+	if (event != BLOCK_END)
+		return MORE; /* what comes next may be a body, to be passed over */
+	f->loaded = 1;
+	return load_packet(skb, j) ? refuse(j, MALFORMED) : MORE;
+}
+
+ALONE int read_packet(struct __sk_buff *skb, struct flow *f, int enforce)
+{
+	int i, event;
+
+	if (!f)
+		return REFUSE;
+	for (i = 0; i < MOST_BLOCKS; i++) {
+		event = read_piece(skb, f, enforce);
+		if (event != MORE)
+			return event;
+	}
+	return refuse(&f->request, TOO_LONG);
 }
 
 /* Is this direction in the middle of a head? */

@@ -74,9 +74,12 @@ enum action {
 	ANSWER, /* an answer's first line was read */
 };
 
+enum { MOVES, IN_NAME, IN_VALUE }; /* lingers: letters, digits and hyphens lead back to it, or all but control bytes do */
+
 struct row {
 	__u16 action; /* when this state is entered */
-	__u16 hopeless; /* no rule allows what begins like this */
+	__u8 hopeless; /* no rule allows what begins like this */
+	__u8 lingers;
 	__u16 next[BYTES];
 };
 

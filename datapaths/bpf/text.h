@@ -10,13 +10,9 @@
 
 #include "packet.h"
 #include "stream.h"
+#include "words.h"
 
 #define ALONE __attribute__((noinline))
-#define WORD(a, b, c, d, e, f, g, h)                                                                                   \
-	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | (__u64)(f) << 40 |    \
-	 (__u64)(g) << 48 | (__u64)(h) << 56)
-#define EACH(byte) (0x0101010101010101ULL * (byte))
-#define FIRST(n) ((1ULL << (8 * (n))) - 1) /* mask of the first n bytes of a word, n < 8 */
 #define LOWER EACH(0x20)
 #define SPACES 32
 #define DIGITS 16 /* one more than a number may have */
@@ -24,27 +20,6 @@
 static __always_inline __u64 word(const struct half *h, __u32 at)
 {
 	return *(const __u64 *)(h->text + at);
-}
-
-/* The top bit of every byte of w that equals byte; exact, whatever stands beside it. */
-static __always_inline __u64 equal(__u64 w, __u8 byte)
-{
-	w ^= EACH(byte);
-	return ~(((w & EACH(0x7f)) + EACH(0x7f)) | w | EACH(0x7f));
-}
-
-/* Bytes of v up to 0x20, and 0x7f: their top bits. */
-static __always_inline __u64 control(__u64 v)
-{
-	__u64 low = v & EACH(0x7f);
-
-	return (~(low + EACH(0x5f)) | (low + EACH(1))) & ~v & EACH(0x80);
-}
-
-/* The position (0..7) of the lowest byte marked in m, which is not 0. */
-static __always_inline __u32 lowest(__u64 m)
-{
-	return ((((m & -m) >> 7) - 1) & EACH(1)) * EACH(1) >> 56;
 }
 
 /* The position of the next line feed at or behind the cursor; not below h->have where there is none. */
