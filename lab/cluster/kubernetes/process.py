@@ -12,7 +12,7 @@ from lab.cluster.kubernetes.manifests import GUEST, told
 from lab.cluster.place import portable
 from lab.record import Failed, Mistake
 
-READY_S = 30.0
+READY_S = 90.0  # an instrument compiles its programs first; on a full machine that takes its time
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class KubeProcess(Process):
     def start(self) -> None:
         """Have it started, and return once it is ready."""
         spec = {**told(self.spec), "ready": _ready(self.spec), "ready_s": READY_S}
-        said = json.loads(self.room.say("start", stdin=json.dumps(spec).encode() + b"\n"))
+        line = json.dumps(spec).encode() + b"\n"
+        said = json.loads(self.room.say("start", stdin=line, timeout_s=READY_S + EXEC_S))
         self.name = said["name"]
 
     def pids(self) -> tuple[int, ...]:
