@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import pytest
+from regression_page import write_versions
 from regression_shape import assert_junit
 
-from lab import datapath, doctor
+from lab import cli, datapath, doctor
 from lab.cluster.local import clean
 from lab.record import Need
 from lab.store import Store
@@ -23,40 +25,19 @@ PUBLISHED = ROOT / "results" / "20261123-ebpf-5000"
 FASTER = ROOT / "results" / "20261123-ebpf-10000"
 WAIT_S = 420
 
-PLAIN = '''"""A wire with a name: what the slow one is held against."""
-
-from lab.datapath import Datapath
-
-
-class Plain(Datapath):
-    """Nothing."""
-'''
-SLOW = '''"""A TCP relay in the server's pod that holds every request back for some milliseconds."""
-
-import sys
-from dataclasses import replace
-
-from lab.cluster import Part, PodSpec, Port, Privilege, ProcessSpec
-from lab.datapath import Datapath
-
-RULES = """table ip slow {
-  chain inbound {
-    type nat hook prerouting priority -100; policy accept;
-    iif "lo" return
-    meta l4proto tcp redirect to :15006
-  }
-}
-"""
-RELAY = """
+PYTHON = Path("/usr/bin/python3")  # the relays' user cannot enter the home of the tests' own
+RELAY = """#!{python}
+import argparse
 import asyncio
 
-HELD_S = 0.008
+HELD_S = {held_s}
 
 
 async def passed(reader, writer, held_s):
     try:
         while data := await reader.read(65536):
-            await asyncio.sleep(held_s)
+            if held_s:
+                await asyncio.sleep(held_s)
             writer.write(data)
             await writer.drain()
     except ConnectionError:
@@ -65,39 +46,22 @@ async def passed(reader, writer, held_s):
         writer.close()
 
 
-async def relay(reader, writer):
-    there, back = await asyncio.open_connection("127.0.0.1", 8080)
-    await asyncio.gather(passed(reader, back, HELD_S), passed(there, writer, 0))
+async def main(port, host, upstream):
+    async def relay(reader, writer):
+        there, back = await asyncio.open_connection(host, upstream)
+        await asyncio.gather(passed(reader, back, HELD_S), passed(there, writer, 0))
 
-
-async def main():
-    server = await asyncio.start_server(relay, "0.0.0.0", 15006, backlog=512)
-    async with server:
+    async with await asyncio.start_server(relay, "0.0.0.0", port, backlog=512) as server:
         await server.serve_forever()
 
 
-asyncio.run(main())
+asked = argparse.ArgumentParser()
+asked.add_argument("--listen", type=int)
+asked.add_argument("--forward")
+given = asked.parse_args()
+host, _, upstream = given.forward.partition(":")
+asyncio.run(main(given.listen, host, int(upstream)))
 """
-
-
-class Slow(Datapath):
-    """A relay that holds back."""
-
-    connections = 2
-
-    def shape(self, pod: PodSpec) -> PodSpec:
-        if pod.app != "server":
-            return pod
-        redirect = ProcessSpec(
-            "redirect", ("nft", "-f", "{dir}/rules.nft"), Part.DATAPATH, files={"rules.nft": RULES},
-            user=0, privileges=frozenset({Privilege.NET_ADMIN}),
-        )
-        held = ProcessSpec(
-            "relay", (sys.executable, "{dir}/relay.py"), Part.DATAPATH, files={"relay.py": RELAY},
-            user=0, ready=Port(15006),
-        )
-        return replace(pod, init=(*pod.init, redirect), processes=(held, *pod.processes))
-'''
 
 
 def gate(words: str, folder: Path, surroundings: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -139,34 +103,57 @@ def gate(words: str, folder: Path, surroundings: Mapping[str, str] | None = None
         (f"--candidate ebpf --against sidecar --max-slowdown 3% --run {PUBLISHED}", "has no arm 'sidecar'; it"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_asked_is_answered_in_one_line(words: str, says: str, tmp_path: Path) -> None:
-    done = gate(words, tmp_path)
-    assert done.returncode == 2
-    assert says in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert not list(tmp_path.iterdir())
+def test_what_cannot_be_asked_is_answered_in_one_line(
+    words: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mesh-lab", "gate", *words.split()])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    shown = capsys.readouterr()
+    assert ended.value.code == 2
+    assert says in shown.err
+    assert len(shown.err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir()), "a refused command left something behind"
+
+
+def test_what_breaks_on_the_way_never_ends_as_a_slowdown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Store, "open", broken)
+    monkeypatch.setattr(sys, "argv", f"mesh-lab gate --baseline {PUBLISHED} --max-slowdown 3%".split())
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "says nothing of any datapath" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
-def able(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """Where the datapaths are, and a state of one's own."""
+def able(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """The page's two versions of a datapath, one of which holds every request back; and a state of one's own."""
     if os.geteuid():
         pytest.skip("the local cluster needs root")
-    needs = doctor.ALWAYS | {Need.NAT_REDIRECT}
-    lacking = [f"{p.need}: {p.detail}" for p in doctor.probe(needs) if not p.there]
-    if lacking:
-        pytest.skip("; ".join(lacking))
-    own = tmp_path_factory.mktemp("own")
-    (own / "plain.py").write_text(PLAIN)
-    (own / "slow.py").write_text(SLOW)
-    return {datapath.FOLDERS: str(own), "MESH_LAB_STATE": str(tmp_path_factory.mktemp("state"))}
+    lacking = [f"{p.need}: {p.detail}" for p in doctor.probe(doctor.ALWAYS | {Need.NAT_REDIRECT}) if not p.there]
+    if lacking or not PYTHON.exists():
+        pytest.skip("; ".join(lacking) or f"no {PYTHON}")
+    with tempfile.TemporaryDirectory() as programs:  # pytest's own folders are closed to other users
+        Path(programs).chmod(0o755)
+        for name, held_s in (("quick", 0), ("slow", 0.008)):
+            (Path(programs) / name).write_text(RELAY.format(python=PYTHON, held_s=held_s))
+            (Path(programs) / name).chmod(0o755)
+        own = tmp_path_factory.mktemp("own")
+        write_versions(own, new=f"{programs}/slow", old=f"{programs}/quick")
+        yield {datapath.FOLDERS: str(own), "MESH_LAB_STATE": str(tmp_path_factory.mktemp("state"))}
 
 
 @pytest.fixture(scope="module")
 def measured(able: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One short run of the slow one beside the plain one; judged by the command that measured it."""
+    """One short run of the slow version beside the quick one; judged by the command that measured it."""
     folder = tmp_path_factory.mktemp("gate")
-    words = "--candidate slow --against plain --max-slowdown 10% --max-pss 50% --max-cpu 50%"
+    words = "--candidate mesh_new --against mesh_old --max-slowdown 10% --max-pss 50% --max-cpu 50%"
     amount = (
         "--rate 100 --connections 4 --deployments 3 --rounds 8 --out run --json --junit gate.xml --markdown gate.md"
     )
@@ -189,15 +176,17 @@ def test_a_real_slowdown_never_passes(measured: Path) -> None:
         if j["word"] == "slower" and j["ratio"]:
             assert j["ratio"]["low"] > 1.1
     memory = next(j for j in said["judgements"] if j["metric"] == "pss")
-    assert memory["word"] == "refused", "the plain one has no processes, so there is no ratio"
+    assert memory["ratio"]["value"] == pytest.approx(1, abs=0.3), "both versions are the same program but for a sleep"
 
 
 def test_both_sides_are_in_every_round_of_one_run(measured: Path) -> None:
     for trial in Store.open(measured / "run").plan.trials:
-        assert {arm.name for arm in trial.arms} == {"none", "none_again", "plain", "slow"}
+        assert {arm.name for arm in trial.arms} == {"none", "none_again", "mesh_old", "mesh_new"}
         for block in trial.blocks:
             rounds = {w.round for w in block.windows}
-            assert all({w.arm for w in block.windows if w.round == r} >= {"none", "plain", "slow"} for r in rounds)
+            assert all(
+                {w.arm for w in block.windows if w.round == r} >= {"none", "mesh_old", "mesh_new"} for r in rounds
+            )
 
 
 def test_every_output_says_the_same(measured: Path) -> None:
@@ -214,8 +203,7 @@ def test_every_output_says_the_same(measured: Path) -> None:
     "words",
     [
         "--candidate none --against none",
-        "--candidate plain --against none",
-        "--baseline run --datapath plain",
+        "--baseline run --datapath mesh_old",
     ],
 )  # fmt: skip
 def test_equals_pass_or_are_refused_in_words(words: str, measured: Path, able: Mapping[str, str]) -> None:
@@ -233,8 +221,9 @@ def test_equals_pass_or_are_refused_in_words(words: str, measured: Path, able: M
 
 
 def test_a_slow_run_never_passes_against_a_stored_one(measured: Path, able: Mapping[str, str]) -> None:
-    """The slow one in place of the plain one of the same run, each by way of `none`."""
-    done = gate("--baseline run --datapath plain --candidate slow --run run --max-slowdown 10% --json", measured, able)
+    """The slow version in place of the quick one of the same run, each by way of `none`."""
+    stored = "--baseline run --datapath mesh_old --candidate mesh_new --run run"
+    done = gate(f"{stored} --max-slowdown 10% --json", measured, able)
     assert done.returncode in {1, 2}, done.stderr
     assert json.loads(done.stdout)["word"] != "passed"
 
