@@ -20,6 +20,7 @@ from lab.exchange.keep import keep
 from lab.record import Mistake, Word
 from lab.report.compare import compare
 from lab.report.published import of_run
+from lab.report.site import build
 from lab.store import IMPORTS, Store, manifest
 from lab.summary import summarise
 
@@ -181,6 +182,18 @@ def test_the_list_of_runs_says_what_it_is(stored: Path) -> None:
     found = of_run(Store.open(stored))
     assert found.origin == "imported"
     assert dict(found.asked)["imported"].startswith("what Fortio 1.75.2, Locust, Nighthawk 0.6.0, h2load told")
+
+
+def test_the_site_shows_it_as_imported_and_no_claim_names_it(stored: Path, tmp_path: Path) -> None:
+    shutil.copytree(stored, tmp_path / "results" / "20260101-told")
+    build(tmp_path / "results", tmp_path / "site")
+    index = (tmp_path / "site" / "index.html").read_text()
+    assert "nothing of it was measured here, and it judges no claim" in index
+    page = tmp_path / "site" / "runs" / "20260101-told.html"
+    assert "Imported: what other tools told" in page.read_text()
+    pages = [p.read_text() for p in (tmp_path / "site" / "claims").glob("*.html")]
+    assert pages
+    assert not any("20260101-told" in p for p in pages)
 
 
 def test_files_of_one_run_belong_together() -> None:
