@@ -1,7 +1,7 @@
 """A reader whose receive buffer is small, and a client that does not wait for it: `python policy_receiver.py …`.
 
 `server ADDRESS PORT before|after` reads slowly what one connection brings and says how much of `asked()` it was, in
-order; its buffer is the least the kernel gives, from `before` it listens or from `after` it accepted: then it is smaller
+order; its buffer is the least there is, from `before` it listens or from `after` it accepted: then it is smaller
 than the window that the client was told, and TCP drops some of what comes. `client ADDRESS PORT` sends all of it.
 """
 
