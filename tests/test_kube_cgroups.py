@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +15,14 @@ import pytest
 from kube_hosts import HOSTS, Host
 
 from datapaths.bpf.places import Places, listener
-from lab.cluster import Part, cgroup
+from lab.cluster import Mesh, Node, Part, Pod, cgroup, pods
 from lab.cluster.pods import OWN, Groups, ending, ids, inside, of_container, of_pod, reach, unified
+from lab.compile import ROOT
 from lab.meter.cpu import usage
-from lab.meter.view import Seen
-from lab.record import CannotRun, Failed
+from lab.meter.view import Seen, packed
+from lab.record import CannotRun, Failed, Load, Window
+
+MOUNTED, TREES = pods._mounted, pods._trees  # before tests stand in for them
 
 
 @pytest.fixture(params=HOSTS, ids=lambda name: name)
@@ -201,6 +206,42 @@ def test_what_a_killed_agent_left_is_removed_once_the_pod_is_gone(pod: tuple[str
         back.write_text(str(pid))
     Groups().close()
     assert not folder.exists()
+
+
+def test_what_was_left_is_removed_too_where_the_tree_must_be_mounted_to_be_seen(
+    pod: tuple[str, str, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid, container, _ = pod
+    with Groups() as groups:
+        left = groups.pod(uid).with_name(str(uuid.uuid4()))
+    (left / container).mkdir(parents=True)
+    monkeypatch.setattr("lab.cluster.pods._mounted", MOUNTED)
+    monkeypatch.setattr("lab.cluster.pods._trees", lambda text: (m for m in TREES(text) if "mesh-lab" in m.point.name))
+    with Groups() as groups:
+        assert left.exists()  # nothing shows it yet
+        assert groups.pod(uid).parent.name == OWN
+        assert not left.exists()
+    assert not left.parent.exists()
+
+
+def test_an_instrument_that_is_told_to_stop_moves_the_pods_processes_back(
+    pod: tuple[str, str, list[int]], tmp_path: Path
+) -> None:
+    uid, container, (first, *_) = pod
+    before = _place(first)
+    mesh = Mesh((Node("node0", 0, "10.0.0.1"),), (Pod("p", "node0", "a", "x", "10.1.0.1", None, uid),), (), {"a": 0})
+    load = {**vars(Load(rate_per_s=1, connections=1)), "arrivals": "poisson"}
+    block = {"name": "b", "kind": "slices", "load": load, "windows": [vars(Window(0, 0, "a", 0.0, 1.0))]}
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"node": "node0", "block": block, "mesh": packed(mesh), "processes": []}))
+    argv = [sys.executable, "-m", "lab.meter.guest", str(plan)]
+    with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as instrument:
+        assert instrument.stdout is not None
+        assert instrument.stdout.readline().startswith("ready")
+        assert _place(first).endswith(f"{OWN}/{uid}/{container}")
+        instrument.terminate()
+        assert instrument.wait(30) == 0
+    assert _place(first) == before
 
 
 def test_an_agent_is_told_of_pods_and_tells_its_parts_of_folders(pod: tuple[str, str, list[int]]) -> None:

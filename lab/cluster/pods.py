@@ -153,10 +153,10 @@ class Groups:
         """Move everybody back and remove what was made. Idempotent."""
         while self._made:
             folder, origin = self._made.pop()
-            for each in (*(f for f in sorted(folder.rglob("*"), reverse=True) if f.is_dir()), folder):
-                for pid in _direct(each):
-                    _move(pid, origin)
-                _rmdir(each)
+            for _ in range(_TRIES):  # new ones may be born in it meanwhile
+                _empty(folder, origin)
+                if not folder.exists():
+                    break
             _rmdir(folder.parent)  # only when it was the last one
         if self._mount is not None:
             subprocess.run(["umount", str(self._mount)], check=False)
@@ -207,7 +207,7 @@ class Groups:
     def _reached(self, path: str) -> Path:
         found = reach(self._mountinfo(), path)
         if found is None and self._mount is None:
-            self._mount = _mounted()
+            self._see()
             found = reach(self._mountinfo(), path)
         if found is None:
             raise Failed(f"no mount of cgroup v2 shows {path}; the agent's pod needs the host's cgroup file system")
@@ -216,10 +216,13 @@ class Groups:
     def _top(self) -> Path:
         """The highest folder of cgroup v2 that can be seen."""
         trees = sorted(_trees(self._mountinfo()), key=lambda m: (m.root == "/", m.root.count("..")))
-        if not trees:
-            self._mount = _mounted()
-            return self._mount
-        return trees[-1].point
+        return trees[-1].point if trees else self._see()
+
+    def _see(self) -> Path:
+        """Mount the tree. Only now can be seen what a killed one left in it."""
+        self._mount = _mounted()
+        self.sweep()
+        return self._mount
 
     def _mountinfo(self) -> str:
         return (self._proc / "self/mountinfo").read_text()
@@ -238,6 +241,14 @@ def _mounted() -> Path:
             return point
     point.rmdir()
     raise CannotRun(f"cgroup v2 cannot be mounted: {done.stderr.strip()}; it needs a privileged pod and Linux 4.5")
+
+
+def _empty(folder: Path, origin: Path) -> None:
+    """Move everybody in it and below it, and remove what is empty then."""
+    for each in (*(f for f in sorted(folder.rglob("*"), reverse=True) if f.is_dir()), folder):
+        for pid in _direct(each):
+            _move(pid, origin)
+        _rmdir(each)
 
 
 def _direct(folder: Path) -> tuple[int, ...]:
