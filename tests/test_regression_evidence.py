@@ -119,17 +119,31 @@ def test_a_failed_accounting_proof_is_refused_whatever_the_times(tmp_path: Path)
     assert judge([broken], Sides(SCENARIO, "pernode", "none"), Limits(2.0)).word is not Word.REFUSED
 
 
-def test_a_candidate_that_saturates_is_slower_and_an_old_one_that_does_is_no_measure(tmp_path: Path) -> None:
+def test_an_arm_that_fell_off_the_ladder_is_no_measure_and_no_measured(tmp_path: Path) -> None:
     truth = replace(QUIET, capacity={"sidecar": 400.0, "pernode": 800.0})
     run = stored(tmp_path / "run", truth, deployments=3)
-    new = judge([run], Sides(SCENARIO, "sidecar", "pernode"), Limits(0.3))
-    assert by_metric(new)["p50"].word is Word.SLOWER
-    assert "sidecar cannot keep 500/s" in new.because
-    old = judge([run], Sides(SCENARIO, "pernode", "sidecar"), Limits(0.3))
-    assert old.word is Word.REFUSED
-    assert "choose a lower --rate" in old.because
+    for sides in (Sides(SCENARIO, "sidecar", "pernode"), Sides(SCENARIO, "pernode", "sidecar")):
+        ruling = judge([run], sides, Limits(0.3))
+        assert ruling.word is Word.REFUSED
+        assert "sidecar failed 500/s on the ladder" in ruling.because
     kept = judge([run], Sides(SCENARIO, "pernode", "ebpf"), Limits(5.0, loss=0.1))
     assert by_metric(kept)["kept"].word is Word.WORSE
+
+
+def test_a_candidate_that_is_swamped_in_slices_is_slower(tmp_path: Path) -> None:
+    """No ladder keeps it from the rate; its answers come later and later in every window."""
+    load = Load(rate_per_s=500, connections=32)
+    asked = synthetic.small(deployments=8, rounds=4, ladder=(), compare=(load,), cost=(), referee=())
+    truth = replace(QUIET, capacity={"sidecar": 200.0})
+    run = synthetic.store(tmp_path / "run", synthetic.small_plan(asked), truth)
+    (sample, *_) = samples([run], Sides(SCENARIO, "sidecar", "pernode"))
+    assert (sample.outcome_p, sample.outcome_least_p) == pytest.approx((0.5**8, 0.5**8))
+    ruling = judge([run], Sides(SCENARIO, "sidecar", "pernode"), Limits(0.3))
+    assert ruling.word is Word.SLOWER
+    assert "sidecar could not keep 500/s in 8 deployments" in ruling.because
+    assert judge([run], Sides(SCENARIO, "pernode", "sidecar"), Limits(0.3)).word is Word.REFUSED
+    quick = stored(tmp_path / "quick", deployments=8, seed=2)
+    assert judge([run], Sides(SCENARIO, "sidecar", "sidecar"), Limits(0.3), baseline=quick).word is Word.SLOWER
 
 
 def test_a_published_run_against_itself_is_no_slower() -> None:
@@ -229,7 +243,7 @@ def test_both_versions_are_planned_into_every_round_at_one_rate() -> None:
     assert len(made.trials) == anew.DEPLOYMENTS
     for trial in made.trials:
         assert [arm.name for arm in trial.arms] == ["none", "ebpf", "none_again", "ebpf_again"]
-        assert [b.name for b in trial.blocks] == ["ladder-700", "slices-700", "cost-700"]
+        assert [b.name for b in trial.blocks] == ["slices-700", "cost-700"]
         (block,) = (b for b in trial.blocks if b.name == "slices-700")
         assert all(
             sorted(w.arm for w in block.windows if w.round == number) == sorted(a.name for a in trial.arms)
@@ -253,7 +267,7 @@ def test_a_stored_run_is_planned_once_more_as_it_was() -> None:
     assert len(made.trials) == 12
     before, after = (next(b for b in p.trials[0].blocks if b.name == "slices-5000") for p in (base, made))
     assert (len(before.windows), before.load) == (len(after.windows), after.load)
-    assert [b.name for b in made.trials[11].blocks] == ["ladder-5000", "slices-5000"], "costs are not judged here"
+    assert [b.name for b in made.trials[11].blocks] == ["slices-5000"], "costs are not judged here"
     weighed = anew.once_more(base, scenario, "ebpf", "ebpf", Limits(0.05, cpu=0.1), Amount(), seed=5)
     assert all("cost-5000" in [b.name for b in trial.blocks] for trial in weighed.trials)
 

@@ -188,9 +188,24 @@ def test_a_fifth_may_be_void_and_no_more() -> None:
     assert "3 of 11 deployments are void (lag_p50)" in j.because
 
 
-def test_what_cannot_keep_the_rate_is_slower_and_what_nobody_keeps_is_refused() -> None:
-    assert words(Sample("slices-1000", "p50", outcome="it cannot keep 1000/s")) == [Word.SLOWER]
-    assert words(Sample("slices-1000", "p50", trouble="none itself cannot keep 1000/s")) == [Word.REFUSED]
+def test_overload_is_slower_where_it_is_sure_and_refused_where_it_may_be_chance() -> None:
+    lost = Sample("slices-1000", "p50", planned=8, outcome="it could not keep 1000/s", outcome_least_p=0.5**8)
+    assert words(replace(lost, outcome_p=0.5**8)) == [Word.SLOWER]
+    assert words(replace(lost, outcome_p=0.1)) == [Word.REFUSED]
+    assert words(Sample("slices-1000", "p50", trouble="none failed 1000/s")) == [Word.REFUSED]
+
+
+@pytest.mark.parametrize("chance", [0.05, 0.3, 0.5])
+def test_stalls_that_hit_both_alike_are_seldom_called_overload(chance: float) -> None:
+    rng = np.random.default_rng(21)
+    hit = rng.random((CASES, 12, 2)) < chance
+    one, other = ((hit[..., k] & ~hit[..., 1 - k]).sum(axis=1) for k in (0, 1))
+    ps = scipy_stats.binom.sf(one - 1, one + other, 0.5)
+    lost = [
+        Sample("slices-1000", "p50", planned=12, outcome="lost", outcome_p=float(p), outcome_least_p=0.5 ** int(n))
+        for p, n in zip(ps, one + other, strict=True)
+    ]
+    assert share([words(s)[0] is Word.SLOWER for s in lost]) <= MOST
 
 
 def test_what_is_no_time_is_worse_and_has_no_floor() -> None:

@@ -40,7 +40,7 @@ def of_all(left: Sequence[Judgement]) -> str:
     """What to do about everything that is left open, in one line."""
     wanted = [j.wanted for j in left if j.wanted]
     if len(wanted) < len(left):
-        return "more deployments alone do not help here"
+        return "more deployments alone do not help: a quieter machine, a lower --rate, or what the reasons say"
     longer = max((j.wanted_baseline for j in left if j.wanted_baseline), default=None)
     also = f", and as many in the baseline ({longer})" if longer else ""
     told = [j.resolution for j in left if j.resolution is not None]

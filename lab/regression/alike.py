@@ -23,12 +23,12 @@ def unlike(one: tuple[Plan, System], other: tuple[Plan, System], sides: Sides) -
 
 
 def features(new: Store, candidate: str, old: Store, against: str) -> tuple[str, ...]:
-    """How what two arms do to a request differs."""
+    """How what two arms do to a request differs. An arm that is not there differs in nothing."""
     here, there = (
-        {f for run in store.runs() if run.arm == arm for f in run.features}
+        [set(run.features) for run in store.runs() if run.arm == arm]
         for store, arm in ((new, candidate), (old, against))
     )
-    odd = sorted(here ^ there)
+    odd = sorted(set().union(*here) ^ set().union(*there)) if here and there else []
     return (f"features of {candidate} and {against} differ in {', '.join(odd)}",) if odd else ()
 
 

@@ -65,10 +65,9 @@ def side_by_side(
     asked = narrow(whole, Options(rate=amount.rate, connections=amount.connections))
     if not asked.compare:
         raise Mistake(f"scenario {scenario} compares nothing in slices; take http_visibility")
-    one = replace(asked, compare=asked.compare[:1], cost=())
+    one = replace(asked, compare=asked.compare[:1], cost=(), ladder=whole.ladder)
     measured = replace(
         _only(one, limits),
-        ladder=whole.ladder if limits.loss is not None else (one.compare[0].rate_per_s,),
         deployments=amount.deployments or DEPLOYMENTS,
         rounds=amount.rounds or ROUNDS,
     )
@@ -150,4 +149,5 @@ def options(base: Plan) -> Options:
 def _only(asked: Profile, limits: Limits) -> Profile:
     """Without what no threshold asks for, and with the rest in every deployment."""
     cost = (asked.cost or asked.compare) if limits.costs else ()
-    return replace(asked, cost=cost, referee=(), hold=(), probed=None)
+    ladder = asked.ladder if limits.loss is not None else ()  # one stall on it would keep an arm from all slices
+    return replace(asked, ladder=ladder, cost=cost, referee=(), hold=(), probed=None)

@@ -33,7 +33,7 @@ class Level:
 
 def speaks(s: Sample) -> bool:
     """Has it a ratio with an error of its own?"""
-    return not s.trouble and not s.outcome and _enough(s.new, s.old)
+    return not s.trouble and _enough(s.new, s.old)
 
 
 def spread_of(s: Sample) -> Spread:

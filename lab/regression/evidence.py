@@ -14,13 +14,14 @@ import numpy as np
 
 from lab.plan import AGAIN, BASE
 from lab.record import BlockKind, Mistake
+from lab.regression.overload import barred, swamped
 from lab.regression.ruling import LATENCY, Sides
+from lab.regression.seen import Seen
 from lab.stats import Floats, middles
 from lab.store import Store
-from lab.summary import latency
 from lab.summary.contrasts import failing, paired
 from lab.summary.costs import held, spent
-from lab.summary.pieces import Piece, of_kind, pieces
+from lab.summary.pieces import Piece
 
 SIZES = {"pss": 1, "bpf": 4}  # where they stand in `lab.summary.costs.held`
 
@@ -29,7 +30,8 @@ SIZES = {"pss": 1, "bpf": 4}  # where they stand in `lab.summary.costs.held`
 class Sample:
     """One metric under one load. `new` has one value a deployment; `old` those of a baseline run, else it is None.
 
-    `outcome` says that the candidate fell behind where there is no ratio; `trouble` why nothing can be said.
+    `outcome` says how often the candidate was overloaded where the other was not, with the p of as many by chance, and
+    the least p that it could have had; `trouble` why nothing can be said.
     """
 
     load: str
@@ -43,46 +45,10 @@ class Sample:
     planned_old: int = 0
     gates: tuple[str, ...] = ()  # that left deployments out
     outcome: str = ""
+    outcome_p: float = 1.0
+    outcome_least_p: float = 1.0
     kept_per_s: tuple[float, float] | None = None  # of the ladder: candidate's, against's
     trouble: str = ""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One stored run, cut to pieces, of one scenario."""
-
-    store: Store
-    scenario: str
-    found: tuple[Piece, ...]
-
-    @classmethod
-    def of(cls, store: Store, scenario: str) -> Seen:
-        """Reads all raw requests of the run."""
-        return cls(store, scenario, tuple(p for p in pieces(store) if p.run.scenario == scenario))
-
-    def loads(self, kind: BlockKind, rate: float | None) -> dict[str, float]:
-        """Blocks of a kind, at one rate where one is given, by name; with their rates."""
-        planned = [b for t in self.store.plan.trials if t.scenario == self.scenario for b in t.blocks]
-        return {b.name: b.load.rate_per_s for b in planned if b.kind is kind and rate in (None, b.load.rate_per_s)}
-
-    def planned(self, load: str) -> int:
-        """In how many deployments a block was planned."""
-        trials = [t for t in self.store.plan.trials if t.scenario == self.scenario]
-        return sum(any(b.name == load for b in t.blocks) for t in trials)
-
-    def of_arm(self, load: str, arm: str) -> list[Piece]:
-        """What an arm did under a load, one piece a deployment."""
-        return [p for p in self.found if (p.block.name, p.run.arm) == (load, arm)]
-
-    def knee(self, arm: str) -> float:
-        """The lowest rate that an arm could not keep, in any deployment; infinite where it kept all."""
-        limits = [p.run.saturated_at for p in self.found if p.run.arm == arm and p.run.saturated_at is not None]
-        return min(limits, default=math.inf)
-
-    def kept(self, arm: str) -> float | None:
-        """The highest rate of the ladder that an arm kept in every deployment."""
-        every = latency.capacities(list(of_kind(self.found, BlockKind.LADDER)))
-        return next((c.kept_per_s for c in every if c.arm == arm), None)
 
 
 def samples(runs: Sequence[Store], sides: Sides, baseline: Store | None = None) -> tuple[Sample, ...]:
@@ -123,15 +89,17 @@ def _shared(news: Sequence[Seen], old: Seen | None, kind: BlockKind, rate: float
 def _latency(news: Sequence[Seen], old: Seen | None, sides: Sides, load: str, rate: float, metric: str) -> Sample:
     """`none` is the other side where there are two runs; then it shows noise as well."""
     base = BASE if old else sides.against
-    trouble, outcome = _overload(news, old, sides, load, rate)
+    outcome, outcome_p, outcome_least_p = swamped(news, old, sides, load, rate)
     new = [_ratios(seen, load, sides.candidate, base, metric) for seen in news]
     equal = [_ratios(seen, load, AGAIN, BASE, metric) for seen in news]
     whole = Sample(
         load,
         metric,
         planned=sum(seen.planned(load) for seen in news),
-        trouble=trouble,
+        trouble=barred(news, old, sides, rate),
         outcome=outcome,
+        outcome_p=outcome_p,
+        outcome_least_p=outcome_least_p,
         new=tuple(x for logs, _ in new for x in logs),
         equal=tuple(x for logs, _ in equal for x in logs),
         differences_s=() if old else tuple(x for _, differences in new for x in differences),
@@ -165,23 +133,6 @@ def _each(both: Sequence[tuple[Floats, Floats]], what: Callable[[Floats, Floats]
 def _gates(seen: Sequence[Seen], load: str, arms: Sequence[str], metric: str) -> tuple[str, ...]:
     void = [p for one in seen for arm in arms for p in one.of_arm(load, arm) if metric not in p.fit]
     return tuple(failing(void, metric))
-
-
-def _overload(news: Sequence[Seen], old: Seen | None, sides: Sides, load: str, rate: float) -> tuple[str, str]:
-    """(trouble, outcome): a rate that the candidate alone cannot keep is a slowdown; else the rate was too high."""
-    others = [(seen, BASE if old else sides.against) for seen in news]
-    if old:
-        others += [(old, BASE), (old, sides.against)]
-    for seen, arm in others:
-        if seen.knee(arm) <= rate:
-            return f"{arm} itself cannot keep {rate:g}/s; choose a lower --rate", ""
-    if min(seen.knee(sides.candidate) for seen in news) <= rate:
-        return "", f"{sides.candidate} cannot keep {rate:g}/s, tried twice; {sides.against} can"
-    pieces_of = [p for seen in news for p in seen.of_arm(load, sides.candidate)]
-    swamped = sum(p.overloaded for p in pieces_of)
-    if swamped * 2 > len(pieces_of) and not any(p.overloaded for seen, arm in others for p in seen.of_arm(load, arm)):
-        return "", f"{sides.candidate} cannot keep {rate:g}/s in {swamped} of {len(pieces_of)} deployments; others can"
-    return "", ""
 
 
 def _processor(news: Sequence[Seen], old: Seen | None, sides: Sides, load: str) -> Sample:

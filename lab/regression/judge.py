@@ -63,15 +63,31 @@ def judgements(found: Sequence[Sample], limits: Limits, looks: int = 1) -> tuple
     """One judgement a sample, in order; and a refusal for each metric that has a threshold and no sample."""
     lacking = [m for m in WHOLE if limits.of(m) is not None and m not in {s.metric for s in found}]
     judged = [s for s in found if limits.of(s.metric) is not None]
-    tested = [s for s in judged if speaks(s)]
-    ps = [spread_of(s).p_above(math.log1p(limits.of(s.metric) or 0.0)) for s in tested]
     level = Level.of(looks, len(judged) + len(lacking))
-    slow = {(s.load, s.metric) for s, p in zip(tested, stats.holm(ps), strict=True) if p <= level.tail}
+    slow, swamped = _sure(judged, limits, level)
     anew = "it was not measured in all of these runs; measure anew"
     return (
-        *(_judgement(s, limits.of(s.metric), level, surely_slow=(s.load, s.metric) in slow) for s in found),
+        *(
+            replace(draw(s, limits.of(s.metric), level), word=Word.SLOWER, because=s.outcome)
+            if s.load in swamped and s in judged
+            else _judgement(s, limits.of(s.metric), level, surely_slow=(s.load, s.metric) in slow)
+            for s in found
+        ),
         *(replace(draw(Sample("", m), limits.of(m), level), word=Word.REFUSED, because=anew) for m in lacking),
     )
+
+
+def _sure(judged: Sequence[Sample], limits: Limits, level: Level) -> tuple[set[tuple[str, str]], set[str]]:
+    """(metrics, loads) that are surely slower, and surely not kept: one family for Holm's correction.
+
+    Overload is counted, so it can be too rare to be sure whatever its counts; then it takes no part (Tarone 1990).
+    """
+    tested = [s for s in judged if speaks(s)]
+    loads = {s.load: s for s in judged if s.outcome_least_p <= level.tail}
+    ps = [spread_of(s).p_above(math.log1p(limits.of(s.metric) or 0.0)) for s in tested]
+    sure = [p <= level.tail for p in stats.holm([*ps, *(s.outcome_p for s in loads.values())])]
+    slow = {(s.load, s.metric) for s, there in zip(tested, sure[: len(tested)], strict=True) if there}
+    return slow, {load for load, there in zip(loads, sure[len(tested) :], strict=True) if there}
 
 
 def _judgement(s: Sample, threshold: float | None, level: Level, *, surely_slow: bool) -> Judgement:
@@ -79,10 +95,10 @@ def _judgement(s: Sample, threshold: float | None, level: Level, *, surely_slow:
     if s.kept_per_s:
         return _kept(drawn, *s.kept_per_s, threshold)
     if threshold is None:
-        because = s.trouble or s.outcome or ("" if drawn.ratio else too_few(s))
+        because = s.trouble or ("" if drawn.ratio else too_few(s))
         return replace(drawn, because=because or NO_THRESHOLD)
-    if s.trouble or s.outcome:
-        return replace(drawn, word=Word.REFUSED if s.trouble else Word.SLOWER, because=s.trouble or s.outcome)
+    if s.trouble:
+        return replace(drawn, word=Word.REFUSED, because=s.trouble)
     if not speaks(s):
         return advice.unknown(s, replace(drawn, word=Word.REFUSED, because=too_few(s)))
     if void := too_void(s):
