@@ -176,7 +176,7 @@ def test_a_real_slowdown_never_passes(measured: Path) -> None:
         if j["word"] == "slower" and j["ratio"]:
             assert j["ratio"]["low"] > 1.1
     memory = next(j for j in said["judgements"] if j["metric"] == "pss")
-    assert memory["ratio"]["value"] == pytest.approx(1, abs=0.3), "both versions are the same program but for a sleep"
+    assert memory["word"] != "worse", "both versions are the same program but for a sleep"
 
 
 def test_both_sides_are_in_every_round_of_one_run(measured: Path) -> None:
