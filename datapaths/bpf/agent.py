@@ -11,6 +11,7 @@ replaced; `--remove` takes them away at SIGTERM.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import signal
 import sys
@@ -65,6 +66,7 @@ class Agent:
     def __init__(self, mesh: Path) -> None:
         self._mesh, self._parts, self._asked = mesh, dict[str, Part](), False
         self._counts = dict.fromkeys(_HELPS, 0)
+        self._shown = False  # metrics, which take more room than the agent
         self.places = Places()
 
     def start(self, names: Sequence[str], pins: BpfFileSystem | None, fresh: bool) -> None:
@@ -97,6 +99,9 @@ class Agent:
         if self._asked:
             self._asked = False
             self._reload()
+        if self._shown:
+            self._shown = False
+            ctypes.CDLL(None).malloc_trim(0)
         for part in self._parts.values():
             if hasattr(part, "tend"):
                 part.tend()
@@ -106,7 +111,7 @@ class Agent:
         return {
             "/ready": lambda _: ("text/plain", "ready\n"),
             "/count": lambda _: ("application/json", json.dumps(self._totals())),
-            "/metrics": lambda accept: (kind := negotiated(accept), text(self._families(), kind)),
+            "/metrics": self._metrics,
         }
 
     def close(self) -> None:
@@ -125,6 +130,11 @@ class Agent:
         except (LabError, OSError, KeyError, TypeError, ValueError) as error:
             self._counts["failed_reloads"] += 1
             print(f"agent: {self._mesh} could not be followed: {error!r}", file=sys.stderr, flush=True)
+
+    def _metrics(self, accept: str) -> tuple[str, str]:
+        self._shown = True
+        kind = negotiated(accept)
+        return kind, text(self._families(), kind)
 
     def _totals(self) -> dict[str, dict[str, int]]:
         return {name: part.totals() for name, part in self._parts.items()} | {"agent": dict(self._counts)}

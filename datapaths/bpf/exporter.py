@@ -125,6 +125,8 @@ def main() -> int:
     asked = _parser().parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the agent; this process ends with its input
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if not asked.to.startswith("https:"):
+        sys.modules.setdefault("ssl", None)  # type: ignore[arg-type] # http.client does without; it weighs 1.3 MB
     to = receiver(asked.to, asked.node, asked.side)
     _give_up_rights()
     queue = Queue(asked.queue, asked.linger_s)
