@@ -66,6 +66,7 @@ class Journey:
     sizes: tuple[int, ...] = (128,)
     sleeps: bool = False
     closes: bool = False
+    shaped: bool = False  # its locustfile has a LoadTestShape, which says how many users there are
     placement: Placement = Placement.TWO_NODES
     parity: frozenset[Feature] = frozenset()  # features every arm but `none` must have for a fair comparison
 

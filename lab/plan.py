@@ -177,6 +177,11 @@ def _turns(journey: Journey, profile: str, seed: int, options: Options) -> Itera
     crowd = find_crowd(journey, profile)
     if others := options.given().keys() & {"rate", "connections"}:
         raise Mistake(f"journey {journey.name} was given {', '.join(sorted(others))}; its users decide: give --users")
+    if (options.processes or 1) > 1 and (journey.shaped or options.web_ui):
+        raise Mistake(
+            f"journey {journey.name} was given processes={options.processes}; what Locust forks loses users where a "
+            "shape decides how many there are, and counts beside its pages (seen with 2.47): give --workers instead"
+        )
     repeats = options.deployments or crowd.repeats
     names = _names(journey.datapaths, options.datapaths)
     again = (Arm(AGAIN, BASE),) if repeats > 1 and BASE in names else ()

@@ -100,10 +100,21 @@ def test_locust_runs_alone_or_forks_or_is_a_master_with_workers() -> None:
 
 
 def test_nothing_of_locust_listens_beyond_the_pods_loopback() -> None:
-    for argv in (*_argv(workers=2), *_argv(processes=2, web_ui=8089)):
+    for argv in (*_argv(processes=2), *_argv(workers=2, web_ui=8089)):
         hosts = [argv[i + 1] for i, word in enumerate(argv) if word.endswith("-host") and word != "--host"]
         assert set(hosts) <= {"127.0.0.1"}
         assert "--worker" in argv or "--master-bind-host" in argv
+
+
+def test_a_journey_says_whether_it_has_a_shape() -> None:
+    for journey in EVERY:
+        assert journey.shaped == ("LoadTestShape" in crowd.locustfile(journey)), journey.name
+
+
+@pytest.mark.parametrize(("name", "more"), [("journeys_ramp", {}), ("journeys_browse", {"web_ui": 8089})])
+def test_what_locust_forks_and_then_loses_is_refused(name: str, more: dict[str, int]) -> None:
+    with pytest.raises(Mistake, match="give --workers instead"):
+        plan([find_journey(name)], "smoke", seed=3, processes=2, **more)  # type: ignore[arg-type]
 
 
 def test_locust_counts_in_whole_seconds() -> None:

@@ -8,6 +8,7 @@ JOURNEY = Journey(
     datapaths=("none", "ebpf", "pernode", "sidecar"),
     claims=(),
     locustfile="ramp.py",
+    shaped=True,
     sizes=(512, 2048),
     profiles={
         "smoke": Crowd(repeats=1, users=30, seconds=4.0, settle_s=0.5),

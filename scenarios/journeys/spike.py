@@ -8,6 +8,7 @@ JOURNEY = Journey(
     datapaths=("none", "ebpf", "pernode", "sidecar"),
     claims=(),
     locustfile="spike.py",
+    shaped=True,
     sizes=(512, 2048),
     profiles={
         "smoke": Crowd(repeats=1, users=30, seconds=5.0, settle_s=0.5),
