@@ -108,16 +108,21 @@ ALONE int request_line(struct stream *s)
 /* Most first lines are here to their end. USED_UP where this one is not, or is none. */
 static __always_inline int first_line(struct stream *s)
 {
-	trace_line(&s->request);
+	trace_start(&s->request);
 	return request_line(s) == AGAIN ? AGAIN : USED_UP;
 }
 
-static __always_inline int request_head(struct stream *s)
+ALONE int request_head(struct stream *s)
 {
-	struct half *h = &s->request;
-	__u32 pushed = s->pushed, popped = *(volatile __u32 *)&s->popped;
 	struct waiting *w;
+	__u32 pushed, popped;
+	struct half *h;
 
+	if (!s)
+		return BAD;
+	h = &s->request;
+	pushed = s->pushed;
+	popped = *(volatile __u32 *)&s->popped;
 	if (h->chunked == UNKNOWN_CODING)
 		return BAD; /* where it ends cannot be known (RFC 9112, 6.3) */
 	if (h->chunked && (h->counted || h->version == '0'))

@@ -135,25 +135,24 @@ ALONE int read_context(struct half *h)
 }
 
 /* A request begins: nothing is known of its context yet. */
-ALONE int begin_context(struct half *h)
+static __always_inline void trace_start(struct half *h)
 {
-	if (!h)
-		return 0;
 	h->context.fields = h->context.valid = h->context.recorded = 0;
-	return 0;
 }
 
-/* Before a line of a request is read. */
-static __always_inline void trace_line(struct half *h)
+/* Before a later line of a request is read. */
+ALONE int trace_line(struct half *h)
 {
-	__u32 at = h->cursor;
+	__u32 at;
 
-	if (h->phase == START)
-		begin_context(h);
-	else if (h->phase == FIELDS && at <= FULL &&
-		 (word(h, at) | LOWER) == WORD('t', 'r', 'a', 'c', 'e', 'p', 'a', 'r') &&
-		 ((word(h, at + 8) | 0x202020) & FIRST(4)) == WORD('e', 'n', 't', ':', 0, 0, 0, 0))
+	if (!h)
+		return 0;
+	at = h->cursor;
+	if (h->phase == FIELDS && at <= FULL &&
+	    (word(h, at) | LOWER) == WORD('t', 'r', 'a', 'c', 'e', 'p', 'a', 'r') &&
+	    ((word(h, at + 8) | 0x202020) & FIRST(4)) == WORD('e', 'n', 't', ':', 0, 0, 0, 0))
 		read_context(h);
+	return 0;
 }
 
 static __always_inline int kept(const struct context *c, __u64 threshold)
@@ -259,6 +258,10 @@ static __always_inline void trace_answer(struct stream *s, __u64 end)
 }
 
 #else
+
+static __always_inline void trace_start(struct half *h)
+{
+}
 
 static __always_inline void trace_line(struct half *h)
 {
