@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -115,3 +118,39 @@ def test_the_doctor_speaks_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert code == (0 if health["ready"] else 1)
     assert {a["name"] for a in health["abilities"]} >= {"none", "ebpf", "http_visibility"}
     assert all(p["mend"] for p in health["probes"])
+
+
+def test_the_site_is_built_and_served_on_loopback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "results").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", _read)
+    assert typed("site --serve 0", monkeypatch) == 0
+    shown = capsys.readouterr().out
+    assert "site/index.html" in shown
+    assert "http://127.0.0.1:" in shown
+    assert "No run is published." in (tmp_path / "site" / "index.html").read_text()
+
+
+def _read(server: ThreadingHTTPServer) -> None:
+    """One page, asked for and answered, in place of for ever."""
+    assert server.server_address[0] == "127.0.0.1"
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(lambda: urlopen(f"http://127.0.0.1:{server.server_port}/glossary.html").read())
+        server.handle_request()
+        assert b"<h1>Glossary</h1>" in answer.result()
+
+
+def test_a_site_or_notebook_that_cannot_be_made_is_answered_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words, says in (
+        ("site --results nowhere", "no folder nowhere; name the one that holds the runs with --results"),
+        ("notebook 99", "no notebook '99'; there are 01_read_a_run, "),
+        ("notebook 01 --run nowhere", "no folder nowhere; runs are folders below results/"),
+    ):
+        assert typed(words, monkeypatch) == 2
+        assert says in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir()), "a refused command left something behind"
