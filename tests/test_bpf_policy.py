@@ -22,6 +22,7 @@ from bpf_mesh import ARM, CLIENT, PORT, SERVER, needs, pods, script, speak_ipv6,
 
 from datapaths.bpf import grammar
 from datapaths.bpf.policy import REASONS, Policy
+from datapaths.bpf.states import LINE11
 from datapaths.ebpf import Ebpf, identities
 from lab.cluster import Line, Part, Privilege, ProcessSpec
 from lab.cluster.launch import LocalProcess
@@ -437,7 +438,7 @@ def test_a_pattern_matches_what_it_says_and_nothing_that_decodes_to_something_el
 ) -> None:
     line = f"GET {path} HTTP/1.1\r\n".encode()
     action = walked(frozenset({("GET", pattern)}), line)
-    assert (action == grammar.LINE11) == allowed
+    assert (action == LINE11) == allowed
 
 
 @pytest.mark.parametrize(

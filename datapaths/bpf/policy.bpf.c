@@ -6,7 +6,7 @@
  * again. A packet with a byte that is refused is dropped and the connection poisoned: no more of it ever passes. A start
  * line is refused at the first byte that no allowed line has there, so what a server can have of a denied request is at
  * most the beginning of an allowed one. Packets with urgent data, data with a SYN, and connections whose beginning was
- * not seen are refused. Framing is strict, because servers differ in what they make of the rest (grammar.py, judge.h).
+ * not seen are refused. Framing is strict, because servers differ in what they make of the rest (fixed.py, judge.h).
  *
  * The client's side (messages.h) is there for the caller: a 403 instead of silence. Only one thing depends on it: between
  * pods of one kernel, a packet can hold pages that the sender still has (vmsplice, splice and sendfile of a file that is

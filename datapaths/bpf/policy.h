@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /* What policy by identity keeps: the rules as an automaton, who is who, and what is counted.
  *
- * The agent writes grammar.py's automaton into `rows`: one state a row, one next state for each byte. States below
+ * The agent writes the automaton of grammar.py into `rows`: a state a row, one next state for each byte. States below
  * REASONS say why a byte is refused; those behind them read header fields and chunks and never change; all others read a
  * start line under the rules of one source and destination, and belong to one of two halves, of which the generation's
  * lowest bit says which is in use.
@@ -55,7 +55,7 @@ enum total {
 	TOTALS = AUDITED + REASONS,
 };
 
-/* States with a meaning for the reader; as in grammar.py. */
+/* States with a meaning for the reader; as in states.py. */
 enum state { BETWEEN = 32, FIELD, SIZE_START, CHUNK_END, FIRST_FREE = 64 };
 
 enum action {

@@ -11,6 +11,7 @@ from typing import Any
 from datapaths.bpf import grammar
 from datapaths.bpf.address import written
 from datapaths.bpf.closing import Closing
+from datapaths.bpf.fixed import ANSWERS, FIRST_START, FIXED
 from datapaths.bpf.grammar import Automaton, Rules
 from datapaths.bpf.libbpf import Map, Object
 from datapaths.bpf.names import Names
@@ -88,11 +89,11 @@ class Policy(Closing):
         self.object = Object(compile.bpf(SOURCE, *FLAGS), pins)
         try:
             self.object.set(".rodata.options", struct.pack("=II", "server" in sides, "client" in sides))
-            self.object.resize("rows", grammar.FIRST_START + 2 * self._half)
+            self.object.resize("rows", FIRST_START + 2 * self._half)
             for name, room in self._room.items():
                 self.object.resize(name, 2 * room)
             self.object.load()
-            for number, row in grammar.fixed().items():
+            for number, row in FIXED.items():
                 self.object.map("rows")[_U32.pack(number)] = row
             self.update(mesh)
             if "client" in sides:
@@ -114,14 +115,14 @@ class Policy(Closing):
         following = (now + 1) % 2**32
         half = following & 1
         rules = _Rules(mesh, self._names)
-        lines = grammar.automaton(rules.sets(), grammar.FIRST_START + half, 2)
+        lines = grammar.automaton(rules.sets(), FIRST_START + half, 2)
         tables = rules.tables(lines, half)
         self._fits(lines, tables)
         self._turn(now, now)
         time.sleep(_GRACE_S)
         rows = self.object.map("rows")
         for number, row in enumerate(lines.rows):
-            rows[_U32.pack(grammar.FIRST_START + half + 2 * number)] = row
+            rows[_U32.pack(FIRST_START + half + 2 * number)] = row
         for name, table in tables.items():
             _replace(self.object.map(name), table, half)
         self.object.map("settings")[_U32.pack(half)] = rules.settings()
@@ -183,9 +184,7 @@ class _Rules:
 
     def settings(self) -> bytes:
         """As `struct settings`."""
-        return _SETTINGS.pack(
-            self.mode == "enforce", self.connections is not None, self.default == "allow", grammar.ANSWERS
-        )
+        return _SETTINGS.pack(self.mode == "enforce", self.connections is not None, self.default == "allow", ANSWERS)
 
     def tables(self, lines: Automaton, half: int) -> Tables:
         """What goes into the hash maps, by their names."""
