@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import typer.main
 import yaml
+from regression_page import NEW, OLD, PAGE, blocks, write_versions
 
-from lab import datapath
+from lab import codec, datapath
 from lab.cli import app
 from lab.cluster import PodSpec
 from lab.regression import Limits, Sides, judge
@@ -22,11 +25,6 @@ from lab.report import ruling as rulings
 from lab.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = (ROOT / "docs" / "regression.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def commands() -> Iterator[str]:
@@ -53,10 +51,7 @@ def test_every_command_has_options_that_exist(command: str) -> None:
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The page's datapaths in a folder, as it says."""
-    mesh, new = blocks("python")[:2]
-    (tmp_path / "mesh.py").write_text(mesh)
-    (tmp_path / "mesh_new.py").write_text(new)
-    (tmp_path / "mesh_old.py").write_text(new.replace("class New", "class Old").replace("/new/", "/old/"))
+    write_versions(tmp_path)
     monkeypatch.setenv(datapath.FOLDERS, str(tmp_path))
     yield tmp_path
     for name in ("mesh", "mesh_new", "mesh_old"):
@@ -67,8 +62,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_its_two_versions_differ_in_their_program_only() -> None:
     pod = PodSpec("x-server", 1, "x", "server")
     new, old = (datapath.find(name).shape(pod) for name in ("mesh_new", "mesh_old"))
-    assert new.processes[0].argv[0] == "/opt/mesh/new/proxy"
-    assert old.processes[0].argv[0] == "/opt/mesh/old/proxy"
+    assert (new.processes[0].argv[0], old.processes[0].argv[0]) == (NEW, OLD)
     assert new.processes[0].argv[1:] == old.processes[0].argv[1:]
     assert new.init == old.init
     assert datapath.find("mesh_new").features == datapath.find("mesh_old").features == datapath.find("mesh").features
@@ -81,8 +75,8 @@ def test_its_workflow_is_whole() -> None:
     assert job["runs-on"].startswith("ubuntu-")
     assert all(("uses" in s) != ("run" in s) for s in [*job["steps"], *step])
     made = " ".join(s.get("run", "") for s in job["steps"])
-    for name in ("new", "old"):
-        assert f"/opt/mesh/{name}/proxy" in made
+    assert NEW in made
+    assert OLD in made
     assert [s["name"] for s in step] == ["Gate"]
 
 
@@ -102,6 +96,7 @@ def test_its_python_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_its_example_is_what_the_published_run_says() -> None:
     store = Store.open(ROOT / "results" / "20261123-quick")
     ruling = judge([store], Sides("http_visibility", "sidecar", "pernode", 1000.0), Limits(0.10))
-    shown = PAGE.partition("<!-- example -->\n")[2].partition("<!-- end of example -->")[0]
-    assert shown == rulings.table(ruling).markdown() + "\n"
+    kept = json.loads((ROOT / "docs" / "data" / "gate-example.json").read_text())
+    assert kept == json.loads(codec.dumps(replace(ruling, runs=tuple(kept["runs"]))))
+    assert rulings.table(ruling).markdown() in PAGE
     assert ruling.exit == 1

@@ -8,7 +8,7 @@ from dataclasses import replace
 from xml.etree import ElementTree as Xml
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 from regression_shape import assert_junit
 from rich.console import Console
@@ -89,6 +89,7 @@ def test_each_word_is_its_element(word: Word) -> None:
     assert [child.tag for child in case] == ([TAGS[word]] if TAGS[word] else [])
 
 
+@settings(deadline=None)
 @given(some.text(), some.text(min_size=1), some.text(min_size=1))
 def test_any_text_leaves_junit_whole(because: str, name: str, folder: str) -> None:
     one = replace(EVERY, candidate=name, runs=(folder,), because=because)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from lab.record import Mistake
@@ -49,11 +49,13 @@ def test_zero_is_allowed_where_it_can_be_shown() -> None:
     assert share("--max-loss", "0%", zero=True) == 0
 
 
+@settings(deadline=None)
 @given(some.floats(0.01, 999))
 def test_a_percentage_is_a_hundredth(number: float) -> None:
     assert share("--max-slowdown", f"{number:.6f}%") == pytest.approx(number / 100, abs=1e-7)
 
 
+@settings(deadline=None)
 @given(some.text(max_size=12))
 def test_any_text_gives_a_share_in_range_or_a_mistake(text: str) -> None:
     try:

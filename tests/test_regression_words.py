@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy import stats as scipy_stats
 
@@ -232,6 +232,7 @@ VALUES = some.floats(-1, 1, allow_nan=False).map(lambda x: round(x, 6))
 DEPLOYMENTS = some.lists(VALUES, min_size=3, max_size=8)
 
 
+@settings(deadline=None)
 @given(DEPLOYMENTS, DEPLOYMENTS, some.floats(0.001, 2))
 def test_passed_and_slower_mean_what_they_say(new: list[float], equal: list[float], slowdown: float) -> None:
     (j,) = judged(sample(np.array(new), equal=np.array(equal)), slowdown=slowdown)
@@ -246,6 +247,7 @@ def test_passed_and_slower_mean_what_they_say(new: list[float], equal: list[floa
     assert j.because
 
 
+@settings(deadline=None)
 @given(DEPLOYMENTS, some.floats(0.01, 1), some.floats(0, 1), some.floats(0, 1))
 def test_a_faster_candidate_or_a_wider_threshold_never_loses_a_pass(
     new: list[float], slowdown: float, faster: float, wider: float
@@ -258,6 +260,7 @@ def test_a_faster_candidate_or_a_wider_threshold_never_loses_a_pass(
         assert passes(0, slowdown + wider)
 
 
+@settings(deadline=None)
 @given(DEPLOYMENTS, some.randoms(use_true_random=False))
 def test_the_order_of_deployments_says_nothing(new: list[float], chance: object) -> None:
     mixed = sorted(new)
@@ -265,6 +268,7 @@ def test_the_order_of_deployments_says_nothing(new: list[float], chance: object)
     assert one.word is other.word
 
 
+@settings(deadline=None)
 @given(some.floats(0.001, 0.5), some.floats(0.001, 0.5), some.floats(1.01, 3))
 def test_more_noise_or_a_narrower_threshold_never_wants_fewer(limit: float, deviation: float, factor: float) -> None:
     n = spread.wanted(limit, TAIL, deviation)
@@ -274,6 +278,7 @@ def test_more_noise_or_a_narrower_threshold_never_wants_fewer(limit: float, devi
     assert (wider or math.inf) <= (n or math.inf)
 
 
+@settings(deadline=None)
 @given(DEPLOYMENTS, DEPLOYMENTS)
 def test_a_baseline_adds_noise_and_takes_none_away(new: list[float], old: list[float]) -> None:
     assert spread.of_two(new, old).error >= spread.of_one(new).error
