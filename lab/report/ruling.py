@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.markup import escape
 
+from lab import codec
 from lab.regression import Judgement, Ruling, Word
 from lab.report import units
 from lab.report.console import grid
@@ -51,6 +52,11 @@ def markdown(ruling: Ruling) -> str:
     if ruling.command:
         parts.append(f"```\n{ruling.command}\n```")
     return "\n\n".join(parts[:2]) + "\n\n" + "\n".join(parts[2:]) + "\n"
+
+
+def example(data: object) -> str:
+    """The table of a stored ruling (JSON data), for a document."""
+    return table(codec.load(Ruling, data)).markdown()
 
 
 def title(ruling: Ruling) -> str:
