@@ -176,6 +176,8 @@ class Handler(BaseHTTPRequestHandler):
         if url.path == "/version":
             return self._answer({"gitVersion": "v1.33.1"})
         kind, space, name, sub = self._parts(url.path)
+        if sub == "exec" and (kind, space, name) not in self.api.objects:
+            return self._refuse(404, "NotFound", f"{kind} {name} not found")
         if sub == "exec":
             return self._exec(name, parse_qs(url.query))
         if sub == "proxy":

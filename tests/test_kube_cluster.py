@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kube_api import Api, serving
@@ -12,7 +14,7 @@ from lab.cluster import Layout, Line, Mesh, Node, Part, PodSpec, Privilege, Proc
 from lab.cluster.kube import KubeCluster
 from lab.cluster.kubernetes import arrival, remains
 from lab.cluster.kubernetes.client import ApiClient
-from lab.cluster.kubernetes.process import KubeProcess
+from lab.cluster.kubernetes.process import READY_S, KubeProcess
 from lab.record import CannotRun, Failed, Mistake
 
 APP = ProcessSpec(
@@ -149,6 +151,43 @@ def test_a_process_that_dies_is_reported_with_its_last_words_and_nothing_is_left
     with pytest.raises(Failed, match=r"(?s)app ended with exit code 3 before it was ready.*no such luck"), cluster:
         cluster.deploy(Layout((PodSpec("p", 0, "a", "x", (broken,)),), ()))
     assert api.left() == []
+
+
+def test_a_pod_that_somebody_deletes_is_said_to_be_gone(cluster: KubeCluster, api: Api) -> None:
+    with cluster:
+        cluster.deploy(LAYOUT)
+        api.delete("pods", "mesh-lab-run-1", "a-rm-server")
+        with pytest.raises(Failed, match=r"exec in a-rm-server/app: that is not there any more .*did somebody delete"):
+            cluster.processes[-1].pids()
+
+
+def test_who_cannot_clean_up_says_how_to_do_it_later(
+    cluster: KubeCluster, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: object) -> None:
+        raise Failed("the API server does not answer")
+
+    cluster.__enter__()
+    cluster.deploy(LAYOUT)
+    monkeypatch.setattr(cluster.client, "every", silent)
+    with pytest.raises(Failed, match=r"does not answer; .* mesh-lab clean --cluster kube:test"):
+        cluster.__exit__()
+    assert api.left()
+
+
+def test_a_process_that_takes_its_time_to_be_ready_is_not_cut_off_by_its_own_exec(
+    cluster: KubeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience = {}
+
+    def noted(*given: Any, **named: Any) -> tuple[int, bytes, bytes]:
+        patience[given[4][-1]] = named["timeout_s"]
+        return ApiClient.exec(*given, **named)
+
+    monkeypatch.setattr(cluster.client, "exec", partial(noted, cluster.client))
+    with cluster:
+        cluster.deploy(LAYOUT)
+    assert patience["start"] > READY_S
 
 
 def test_a_pod_without_image_fails_at_once_and_nothing_is_left(cluster: KubeCluster, api: Api) -> None:

@@ -97,6 +97,9 @@ class KubeCluster(Cluster):
         except KeyboardInterrupt:  # an impatient second Ctrl-C must not leave half of it behind
             self._leave()
             raise
+        except LabError as error:
+            rest = f"what the run made may be left: mesh-lab clean --cluster kube:{self.client.context}"
+            raise Failed(f"{error}; {rest}") from error
         finally:
             self.client.close()
 

@@ -245,6 +245,8 @@ def refused(what: str, context: str, code: int | None, message: str) -> LabError
         return CannotRun(f"could not {what}: {message}; raise the quota, or use another cluster")
     if code == 403:
         return CannotRun(f"could not {what}: {message}; `mesh-lab manifests --rights` prints the role that is needed")
+    if code == 404:
+        return Failed(f"could not {what}: that is not there any more ({message}); did somebody delete it, or its node?")
     return Failed(f"could not {what} (context {context!r}, answer {code}): {message}")
 
 
