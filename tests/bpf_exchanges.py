@@ -84,6 +84,13 @@ def exchanges() -> tuple[Exchange, ...]:
     add("pipelined", c(b"".join(get(f"/pipelined/{i}") for i in range(8))), s(answer() * 8))
     add("pipelined-apart", c(*apart(b"".join(get(f"/pipelined-apart/{i}") for i in range(8)), 37)), s(answer() * 8))
     add("pipelined-in-turn", c(b"".join(get(f"/pipelined-in-turn/{i}") for i in range(4))), *[s(answer())] * 4)
+    paths = ("", "", "/x", "", "?q=1", "/x/" + "y" * 60, "/x/" + "y" * 61, "/y", "")
+    add("path-again", *(step for path in paths for step in (c(get(f"/path-again{path}")), s(answer()))))
+    methods = ("GET", "POST", "GET", "HEAD", "GET")
+    add("method-again", *(s_ for m in methods for s_ in (c(get("/method-again", method=m)), s(answer(204, None)))))
+    empty = (c(get("/no-path-" + "x" * 80)), s(answer()), c(get("?q=1")), s(answer()))
+    shown = ("GET", ("/no-path-" + "x" * 80)[:64] + "…", 200)
+    add("no-path", *empty, reference=(shown, ("GET", "", 200)))  # httptools takes no target that begins with ?
     add("bytes-in", c(*apart(get("/bytes-in?q=1"))), s(answer()))
     add("bytes-out", c(get("/bytes-out")), s(*apart(answer(201))))
     add("bytes-both", c(*apart(get("/bytes-both", method="PUT", body=b"abc"))), s(*apart(answer(404, b"none"))))

@@ -50,7 +50,7 @@ static __always_inline int again(const struct half *h, const struct walk *w, con
 	const __u64 *before = (const __u64 *)a->path;
 	__u32 i, at = w->at, length = w->end - at;
 
-	if (a->length != length || a->method != h->method)
+	if (!length || a->length != length || a->method != h->method)
 		return 0;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < PATH / 8; i++) {

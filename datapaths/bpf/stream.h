@@ -4,6 +4,7 @@
 #define STREAM_H
 
 #include <linux/types.h>
+#include <stddef.h>
 #include "context.h"
 #include "counts.h"
 
@@ -45,9 +46,10 @@ enum method { OTHER_METHOD, GET, HEAD_METHOD, POST, PUT, DELETE, CONNECT, OPTION
 
 /* The path asked for last: the same one need not be looked up again. */
 struct asked {
-	__u32 method, length; /* length: of the path; 0: there was none, or it was too long to be kept */
 	__u32 number; /* of its route */
-	__u32 spare;
+	__u8 method;
+	__u8 length; /* of the path; 0: there was none, or it was too long to be kept */
+	__u16 spare;
 	char path[PATH]; /* zero-padded */
 };
 
@@ -86,10 +88,8 @@ struct half {
 	struct context context; /* of the request being read */
 #endif
 	__attribute__((aligned(8))) char text[TEXT];
-#ifdef TRACED
-	__u64 filled[7]; /* whole cache lines */
-#else
-	__u64 filled[3];
+#ifndef TRACED
+	__u64 filled[4]; /* whole cache lines */
 #endif
 };
 
@@ -116,10 +116,14 @@ struct stream {
 	__u32 route; /* of what was counted last */
 	__u16 status, method;
 	struct waiting waiting[DEPTH];
-	__u64 filled[2];
-	struct half request, response;
 	__u32 first; /* sequence number that the request's direction began with */
+	__u32 filled[3];
+	struct half request, response;
 };
+
+_Static_assert(sizeof(struct half) % 64 == 0, "the second half begins at a cache line as the first does");
+_Static_assert((offsetof(struct stream, request) + 8) % 64 == 0, "and that at one");
+_Static_assert(sizeof(struct stream) + 72 <= 4096, "with the kernel's own head it fits a page");
 
 /* The request that has waited longest, where one waits. */
 static inline struct waiting *longest_waiting(struct stream *s)
