@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 from datapaths.bpf import objects
@@ -36,6 +38,17 @@ def test_nothing_is_fetched_but_by_the_package_managers() -> None:
 def test_base_and_mirrors_are_the_builders_choice() -> None:
     assert {text.partition("=")[0] for text in steps("ARG")} >= {"BASE", "APT_MIRROR", "PIP_INDEX_URL", "VERSION"}
     assert steps("FROM") == ["${BASE}"]
+
+
+def test_a_mirror_takes_the_place_of_both_archives(tmp_path: Path) -> None:
+    public = "http://archive.example/debian"
+    sources = tmp_path / "debian.sources"  # as Debian's own images have it: the address ends its line
+    sources.write_text(f"Types: deb\nURIs: {public}\nSuites: bookworm\n\nTypes: deb\nURIs: {public}-security\n")
+    (step,) = re.findall(r"sed -i .*\.sources", DOCKERFILE)
+    words = step.replace("/etc/apt/sources.list.d", str(tmp_path))
+    subprocess.run(["sh", "-c", words], check=True, env={**os.environ, "APT_MIRROR": "http://mirror/debian"})
+    found = re.findall("URIs: (.*)", sources.read_text())
+    assert found == ["http://mirror/debian", "http://mirror/debian-security"]
 
 
 def test_its_labels_say_what_it_is() -> None:
