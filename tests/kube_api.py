@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from wsproto.connection import Connection, ConnectionType
@@ -78,12 +78,14 @@ class Api:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.version = "v1.33.1"
         self.objects: dict[tuple[str, str, str], Json] = {}
         self.refuse: dict[str, Json] = {}
         self.denied: set[tuple[str, str]] = set()  # (verb, resource or resource/subresource)
         self.forbidden: dict[str, str] = {}  # kind: why it cannot be created
         self.inject: Callable[[Json], None] = lambda _: None  # what a mesh's webhook does to a pod that is created
         self.pages: dict[str, bytes] = {}  # what pods answer through the server: by `namespace/pod:port/path`
+        self.longest = 0  # message to a command's input, in bytes
         self.said: list[str] = []  # what was created, run and deleted, in order
         self.guests: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
         self.uids: dict[str, str] = {}  # of pods
@@ -174,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         if url.path == "/version":
-            return self._answer({"gitVersion": "v1.33.1"})
+            return self._answer({"gitVersion": self.api.version})
         kind, space, name, sub = self._parts(url.path)
         if sub == "exec" and (kind, space, name) not in self.api.objects:
             return self._refuse(404, "NotFound", f"{kind} {name} not found")
@@ -277,17 +279,28 @@ class Handler(BaseHTTPRequestHandler):
 
     def _hear(self, wire: Connection, child: subprocess.Popen[bytes]) -> None:
         assert child.stdin is not None
+        message = b""  # comes in pieces, as the network has them
         with child.stdin as stdin, contextlib.suppress(OSError):
             while data := self.connection.recv(1 << 16):
                 wire.receive_data(data)
                 for event in wire.events():
                     if isinstance(event, CloseConnection):
                         return
-                    if isinstance(event, BytesMessage) and event.data[:1] == b"\x00":
-                        stdin.write(event.data[1:])
-                        stdin.flush()
-                    if isinstance(event, BytesMessage) and event.data[:1] == b"\xff":
-                        stdin.close()
+                    if not isinstance(event, BytesMessage):
+                        continue
+                    message += event.data
+                    if event.message_finished:
+                        self._pass(message, stdin)
+                        message = b""
+
+    def _pass(self, message: bytes, stdin: IO[bytes]) -> None:
+        """What a client says on the channel that is the message's first byte."""
+        self.api.longest = max(self.api.longest, len(message))
+        if message[:1] == b"\x00":
+            stdin.write(message[1:])
+            stdin.flush()
+        elif message[:1] == b"\xff":
+            stdin.close()
 
     def _say(self, wire: Connection, message: bytes) -> None:
         with contextlib.suppress(OSError, LocalProtocolError):  # who asked may have gone

@@ -137,6 +137,33 @@ def test_a_clock_is_read_by_its_quickest_trip_once_a_machine(cluster: KubeCluste
     assert len([line for line in api.said if line.endswith(" clock")]) == 1
 
 
+@pytest.mark.parametrize("version", ["v1.29.14", "v1.9.0"])
+def test_a_server_that_is_too_old_is_refused_before_anything_is_made(
+    cluster: KubeCluster, api: Api, version: str
+) -> None:
+    api.version = version
+    with pytest.raises(CannotRun, match=rf"is Kubernetes {version}; the lab needs v1.30 or newer"), cluster:
+        pass
+    assert api.said == []
+
+
+def test_distributions_versions_are_understood(cluster: KubeCluster, api: Api) -> None:
+    api.version = "v1.31.4+k3s1"
+    with cluster:
+        assert cluster.facts()["kubernetes"] == "v1.31.4+k3s1"
+
+
+def test_long_files_go_to_a_process_in_pieces(cluster: KubeCluster, api: Api) -> None:
+    text = "x" * 3_000_000
+    spec = ProcessSpec("engine", ("wc", "-c", "{dir}/long"), Part.LOAD, {"long": text})
+    with cluster:
+        cluster.deploy(LAYOUT)
+        counted = cluster.run("a_rm-client", "a_rm", spec)
+        assert counted.wait(5) == 0
+        assert counted.read("stdout").split()[0] == str(len(text)).encode()
+    assert api.longest < 1_000_000, "an API server closes the connection on messages of more than 32 MB"
+
+
 def test_facts_say_what_the_cluster_is(cluster: KubeCluster) -> None:
     with cluster:
         facts = cluster.facts()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -43,6 +45,7 @@ TIMEOUT_S = 15.0
 EXEC_S = 60.0
 TRIPS = 12  # of which the quickest counts
 _V5, _V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
+OLDEST = (1, 30)  # the first whose API server lets a command's input end (v5.channel.k8s.io)
 
 
 class ApiClient:
@@ -142,11 +145,17 @@ class ApiClient:
             return bool(answer.json()["status"]["allowed"])
 
     def version(self) -> str:
-        """The server's, such as `v1.33.1`."""
+        """The server's, such as `v1.33.1`. `CannotRun` where it is older than the lab can do with."""
         with self._words("ask for its version"):
             answer = self._http.get("/version")
             answer.raise_for_status()
-            return str(answer.json()["gitVersion"])
+            said = str(answer.json()["gitVersion"])
+        number = re.match(r"v(\d+)\.(\d+)", said)
+        if number and (int(number[1]), int(number[2])) < OLDEST:
+            raise CannotRun(
+                f"context {self.context!r} is Kubernetes {said}; the lab needs v1.30 or newer, for its exec"
+            )
+        return said
 
     def log(self, pod: str, namespace: str, container: str) -> str:
         """A container's last lines; empty where there are none to be had."""
@@ -171,7 +180,7 @@ class ApiClient:
                 namespace=namespace,
                 container=container,
                 command=list(command),
-                stdin=stdin,
+                stdin=None if stdin is None else io.BytesIO(stdin),  # as a file it goes in pieces; servers take 32 MB
                 stdout=True,
                 stderr=True,
                 decode=None,
