@@ -1,4 +1,4 @@
-"""What /proc says on nodes of several kinds: recordings that people have published, cut to what matters.
+"""What /proc says on nodes of several kinds: recordings that people have published and two of our own, cut short.
 
 `mountinfo` is the agent's own, whose container was given the node's /sys/fs/cgroup; `{top}` stands where a test builds
 the tree. `processes` are texts of /proc/PID/cgroup as the agent reads them. Ids are shortened nowhere: their length is
@@ -48,6 +48,19 @@ _KIND = (
 _KIND_ID = "99f3a16ea25b7724cb56a4f0c0df1113ad9474fbf5545bead97fd5c7f61c13f4"
 _MISFIT = "kubepods-besteffort-pod0125ec2f_b64a_4868_8f5b_94b56cbab864.slice:cri-containerd"
 _MISFIT_ID = "ee4b20e90ac7f42a10bd004d05646b13d8ab5e2c5e7cbc01abf8006bac016459"
+
+_NODE = """\
+509 502 0:52 / {top}/sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+513 509 0:32 / {top}/sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+517 509 0:36 / {top}/sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
+518 509 0:37 / {top}/sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+"""
+_NODE_V2 = "519 509 0:38 / {top}/sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n"
+_BURSTABLE = "/kubelet/kubepods/burstable/podf20c2516-2e30-4f15-9d8a-23287e4e0eaf"
+_BURSTABLE_ID = "b78c24ca6d145d19f1ea9a868d22603d3969824113ff720bc9344dcfca996174"
+_OTHER = "/kubelet/kubepods/burstable/pod8eba9386-6ebb-4a76-beae-caf99e63632c"
+_OTHER_ID = "e248001c29eea538fb703c07f6ef8ffcd0c474acf9dc22761692d3f58d28ab99"
+_LIVE = "an agent's pod on Kubernetes 1.33.13, containerd 1.6.20, runc 1.1.5, Linux 6.18, in a node that is a container"
 
 HOSTS = {
     "v2, containerd, systemd driver": Host(
@@ -177,5 +190,34 @@ HOSTS = {
         folder=None,
         inner=None,
         members=(4239,),
+    ),
+    "hybrid, a node in namespaces of its own that has v2 mounted": Host(
+        source=_LIVE,
+        mountinfo=_NODE + _NODE_V2,
+        processes={
+            1: "9:name=systemd:/\n8:pids:/\n0::/\n",
+            80677: f"9:name=systemd:{_BURSTABLE}/{_BURSTABLE_ID}\n8:pids:{_BURSTABLE}/{_BURSTABLE_ID}\n"
+            f"0::{_BURSTABLE}/{_BURSTABLE_ID}\n",
+            80750: f"9:name=systemd:{_OTHER}/{_OTHER_ID}\n8:pids:{_OTHER}/{_OTHER_ID}\n0::{_OTHER}/{_OTHER_ID}\n",
+        },
+        uid="f20c2516-2e30-4f15-9d8a-23287e4e0eaf",
+        container=_BURSTABLE_ID,
+        folder=f"sys/fs/cgroup/unified{_BURSTABLE}",
+        inner=f"sys/fs/cgroup/unified{_BURSTABLE}/{_BURSTABLE_ID}",
+        members=(80677,),
+    ),
+    "hybrid, a node in namespaces of its own that has no v2 mounted": Host(
+        source=_LIVE,
+        mountinfo=_NODE,
+        processes={
+            1: "9:name=systemd:/\n8:pids:/\n0::/\n",
+            80677: f"9:name=systemd:{_BURSTABLE}/{_BURSTABLE_ID}\n8:pids:{_BURSTABLE}/{_BURSTABLE_ID}\n0::/\n",
+            80750: f"9:name=systemd:{_OTHER}/{_OTHER_ID}\n8:pids:{_OTHER}/{_OTHER_ID}\n0::/\n",
+        },
+        uid="f20c2516-2e30-4f15-9d8a-23287e4e0eaf",
+        container=_BURSTABLE_ID,
+        folder=None,
+        inner=None,
+        members=(80677,),
     ),
 }

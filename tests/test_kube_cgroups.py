@@ -1,4 +1,4 @@
-"""From a pod's uid to its cgroup: recordings of ten kinds of node, and a real hybrid one."""
+"""From a pod's uid to its cgroup: recordings of twelve kinds of node, and a real hybrid one."""
 
 from __future__ import annotations
 
