@@ -16,6 +16,7 @@ from root_namespace import snapshot
 
 from lab import doctor
 from lab.check import check
+from lab.cluster.home import tag
 from lab.cluster.local import clean
 from lab.record import Need, Word
 from lab.store import Store
@@ -137,6 +138,7 @@ def test_an_interrupted_run_cleans_up_keeps_its_trials_and_is_resumed(
 def test_after_a_kill_and_clean_nothing_is_left(
     under_way: subprocess.Popen[str], surroundings: Mapping[str, str], tmp_path: Path
 ) -> None:
+    assert alive(surroundings)
     before = "\n".join(line for line in snapshot().splitlines() if not line.endswith(PINS))
     under_way.kill()
     under_way.communicate()
@@ -144,23 +146,24 @@ def test_after_a_kill_and_clean_nothing_is_left(
     assert leftovers(surroundings) == []
     assert snapshot() == before
     deadline = time.monotonic() + 10  # instruments end when they read that their input has
-    while alive() and time.monotonic() < deadline:
+    while alive(surroundings) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert alive() == []
+    assert alive(surroundings) == []
 
 
 PINS = "- bpf mesh-lab rw,mode=700"  # file systems of agents, in the folders of the run
 
 
-def alive() -> list[str]:
-    """Processes in a cgroup of a test's cluster, and instruments; those that only wait to be reaped are dead."""
-    return [words for p in Path("/proc").glob("[0-9]*") if (words := _of_a_run(p))]
+def alive(surroundings: Mapping[str, str]) -> list[str]:
+    """Processes of the run's cgroups, and its instruments; those that only wait to be reaped are dead."""
+    return [words for p in Path("/proc").glob("[0-9]*") if (words := _of_a_run(p, surroundings["MESH_LAB_STATE"]))]
 
 
-def _of_a_run(process: Path) -> str:
+def _of_a_run(process: Path, state: str) -> str:
     try:
-        ours = b"mesh-lab-" in (process / "cgroup").read_bytes() or b"lab.meter." in (process / "cmdline").read_bytes()
-        dead = b"State:\tZ" in (process / "status").read_bytes()
-        return (process / "cmdline").read_text().replace("\0", " ") if ours and not dead else ""
-    except OSError:
+        words = (process / "cmdline").read_text().replace("\0", " ")
+        told = f"MESH_LAB_STATE={state}\0" in (process / "environ").read_text()
+        ours = tag(Path(state)) in (process / "cgroup").read_text() or (told and "lab.meter." in words)
+        return words if ours and "State:\tZ" not in (process / "status").read_text() else ""
+    except (OSError, UnicodeDecodeError):
         return ""
