@@ -8,7 +8,7 @@ ARG BASE=debian:bookworm-slim
 FROM ${BASE}
 
 # Mirrors, where the build machine does not reach the public ones: http://HOST/debian (with /debian-security beside
-# it, as on archive.example) and https://HOST/simple
+# it) and https://HOST/simple
 ARG APT_MIRROR=
 ARG PIP_INDEX_URL=
 ARG VERSION=0.1.0
@@ -24,7 +24,7 @@ LABEL org.opencontainers.image.title="Mesh Datapath Lab" \
 # The list is that of lab/packages.py but for browsers (a test compares them), and below it what a slim base lacks.
 RUN set -eu; \
     if [ -n "${APT_MIRROR}" ]; then \
-        sed -i "s|http://archive.example/debian|${APT_MIRROR}|" /etc/apt/sources.list.d/*.sources; \
+        sed -i "s|^URIs: [a-z]*://[^/]*/debian|URIs: ${APT_MIRROR}|" /etc/apt/sources.list.d/*.sources; \
     fi; \
     printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; \
     apt-get update -q; \
