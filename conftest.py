@@ -20,6 +20,31 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+# What needs nothing of the machine but a processor and files. All else makes namespaces, loads programs, counts what is
+# there before and after: it stays in one process, one test after the other.
+APART = (
+    "claims",
+    "check",
+    "codec",
+    "exchange",
+    "gates",
+    "ledger",
+    "plan",
+    "report",
+    "sim",
+    "stats",
+    "store",
+    "summary",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `-n 2 --dist loadgroup` (see noxfile.py): tests of the machine are one group, of others each file is one."""
+    for item in items:
+        name = item.path.stem.removeprefix("test_")
+        item.add_marker(pytest.mark.xdist_group(name if name.startswith(APART) else "machine"))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("mesh-lab")
     wanted = os.environ.get("MESH_LAB_KIND", "") not in ("", "0")

@@ -50,10 +50,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The project's tests: style, types, then pytest; arguments go to pytest."""
+    """The project's tests: style, types, then pytest; arguments go to pytest, or all tests are run in two processes."""
     system(session)
     lint(session)
-    _python(session, "-m", "pytest", *(w for w in session.posargs if w != NO_INSTALL))
+    words = [w for w in session.posargs if w != NO_INSTALL]
+    _python(session, "-m", "pytest", *(words or ("-n", "2", "--dist", "loadgroup")))  # groups: see conftest.py
 
 
 BENCHES = {  # what is measured: the module that measures it
