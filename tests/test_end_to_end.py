@@ -42,7 +42,8 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 
 def started(words: str, surroundings: Mapping[str, str], folder: Path) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
-    argv = [sys.executable, "-m", "lab", *words.split()]
+    heard = ("env", "--default-signal=INT")  # also where the tests themselves were started to ignore Ctrl-C
+    argv = [*heard, sys.executable, "-m", "lab", *words.split()]
     return subprocess.Popen(argv, env=surroundings, cwd=folder, text=True, stdout=pipe, stderr=pipe)
 
 
