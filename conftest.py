@@ -38,6 +38,7 @@ APART = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For `-n 2 --dist loadgroup` (see noxfile.py): tests of the machine are one group, of others each file is one."""
     for item in items:
