@@ -56,7 +56,7 @@ points.draw(
 # their own, since counting costs time, too.
 
 # %%
-features = report.costs(report.open("results/20261123-ebpf-features")).query("part == 'bpf'")
+features = report.costs(report.open("results/20261128-ebpf-features")).query("part == 'bpf'")
 rows = [
     points.Point(
         r.arm,

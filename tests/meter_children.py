@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import shutil
 import sys
@@ -60,11 +61,14 @@ def burn(seconds: str) -> None:
     sys.stdin.readline()
 
 
-def keep(size: str) -> None:
+def keep(size: str, shared: str = "") -> None:
+    """So many bytes of its own, and a file's pages, which it reads and shares with whoever maps them too."""
     held = bytearray(os.urandom(4096) * (int(size) // 4096))
+    mapped = mmap.mmap(os.open(shared, os.O_RDONLY), 0, prot=mmap.PROT_READ) if shared else b""
+    touched = sum(mapped[::4096])
     print("ready", flush=True)
     sys.stdin.readline()
-    del held
+    del held, mapped, touched
 
 
 async def serve() -> None:

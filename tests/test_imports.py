@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,11 +56,14 @@ ROOMS = {  # room: what it may import of this project, beside itself and lab.com
 FREE = {"lab.cli", "lab.forecast", "lab.doctor", "lab.session", "lab.__main__", "lab"}  # these may know everybody
 
 
-def modules() -> Iterator[tuple[str, Path]]:
+@cache
+def modules() -> dict[str, Path]:
+    found = {}
     for folder in ("lab", "datapaths", "scenarios"):
         for file in sorted((ROOT / folder).rglob("*.py")):
             parts = file.relative_to(ROOT).with_suffix("").parts
-            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), file
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
 
 
 def room(module: str) -> str:
@@ -73,12 +77,12 @@ def imported(file: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = {name for name, _ in modules()}
-            yield from (full if (full := f"{node.module}.{a.name}") in names else node.module for a in node.names)
+            named = ((f"{node.module}.{alias.name}", node.module) for alias in node.names)
+            yield from (full if full in modules() else module for full, module in named)
 
 
 @pytest.mark.parametrize(
-    ("module", "file"), list(modules()), ids=lambda value: str(value) if isinstance(value, str) else ""
+    ("module", "file"), list(modules().items()), ids=lambda value: str(value) if isinstance(value, str) else ""
 )
 def test_every_module_imports_only_what_its_room_may(module: str, file: Path) -> None:
     home = room(module)
@@ -91,7 +95,7 @@ def test_every_module_imports_only_what_its_room_may(module: str, file: Path) ->
 
 def test_nothing_in_the_lab_names_a_concrete_datapath() -> None:
     names = {f.stem for f in (ROOT / "datapaths").glob("*.py")} - {"__init__"}
-    for module, file in modules():
+    for module, file in modules().items():
         if room(module) in ROOMS and module.startswith("lab."):
             reached = {n for n in imported(file) if n.startswith("datapaths.")}
             assert not reached & {f"datapaths.{n}" for n in names}, module

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pytest
 from meter_children import WINDOW, block, child, stop, two_pods
@@ -40,13 +42,17 @@ def test_what_a_process_keeps_for_itself_is_private(cluster: LocalCluster) -> No
     assert fat.private_bytes - lean.private_bytes == pytest.approx(SIZE, rel=0.1)
 
 
-def test_two_processes_of_one_program_share_what_they_map(cluster: LocalCluster) -> None:
-    first = cluster.run("a-server", "a", child("keep", 4096))
-    alone = resident(first)
-    second = cluster.run("a-server", "a", child("keep", 4096))
-    together = resident(first)
-    stop(first, second)
-    assert together.pss_bytes < alone.pss_bytes
+def test_two_processes_share_what_both_map(cluster: LocalCluster) -> None:
+    with NamedTemporaryFile() as text:
+        text.write(os.urandom(SIZE))
+        text.flush()
+        os.fchmod(text.fileno(), 0o644)  # its readers are other users
+        first = cluster.run("a-server", "a", child("keep", 4096, text.name))
+        alone = resident(first)
+        second = cluster.run("a-server", "a", child("keep", 4096, text.name))
+        together = resident(first)
+        stop(first, second)
+    assert alone.pss_bytes - together.pss_bytes == pytest.approx(SIZE / 2, rel=0.2)
     assert together.rss_bytes == pytest.approx(alone.rss_bytes, rel=0.02)
 
 

@@ -37,5 +37,16 @@ def fastpath(found: Found) -> str:
     return "\n".join([*lines, "", about])
 
 
+def parser(found: Found) -> str:
+    """`tests/bench_bpf_parser.py --against`: what visibility takes a request, now and as it was, block by block."""
+    now, then = (found[which]["ns_a_request"]["median"] / 1000 for which in ("now", "then"))
+    return (
+        f"At {found['rate']:,.0f}/s on {found['connections']} connections visibility takes "
+        f"{_ratio(found['ratio']['ns_a_request'])} of what it took in `{found['against']}`: "
+        f"{now:.2f} µs a request, and {then:.2f} µs. "
+        f"{found['blocks']} blocks of {found['rounds']} rounds; the median, the least and the most of them."
+    )
+
+
 def _ratio(seen: Found) -> str:
     return f"{seen['median']:.2f} [{seen['least']:.2f}, {seen['most']:.2f}]"
