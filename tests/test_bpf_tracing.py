@@ -358,5 +358,6 @@ def is_nobody(pid: int) -> bool:
 
 
 def private_kb(pid: int) -> int:
+    """What it wrote itself. Pages of libraries are private too where nobody else maps them: that says who else runs."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_"))
+    return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_Dirty"))
